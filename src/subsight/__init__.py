@@ -1,0 +1,1 @@
+"""Subscriber insight for telecom operators: network records in, a published run out."""

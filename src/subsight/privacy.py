@@ -1,0 +1,74 @@
+"""Respect for the people in the data: normalised identifiers, keyed pseudonyms, small groups suppressed."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+__all__ = ["PSEUDONYM_LENGTH", "hmac_pads", "is_pseudonym", "normalise", "pseudonym", "suppress"]
+
+PSEUDONYM_LENGTH: Final = 32
+_BLOCK: Final = 64
+
+
+def normalise(identifier: str) -> str | None:
+    """An identifier in the form that is hashed, or None where it is empty or lost digits.
+
+    A trailing `.0` that a spreadsheet or data frame added goes; all but digits goes. A number in
+    scientific notation has lost digits and is no identifier.
+
+    >>> normalise("+33 6 64 96 22 39"), normalise("33664962239.0"), normalise("3.3664E+10")
+    ('33664962239', '33664962239', None)
+    """
+    text = identifier.strip()
+    head, dot, tail = text.partition(".")
+    if dot and tail and not tail.strip("0"):
+        text = head
+    if "e" in text.lower():
+        return None
+    return "".join(c for c in text if "0" <= c <= "9") or None
+
+
+def pseudonym(identifier: str, key: bytes) -> str:
+    """The keyed pseudonym of a normalised identifier: HMAC-SHA256 (RFC 2104), 32 hex digits.
+
+    >>> pseudonym("33664962239", b"k" * 32)[:8]
+    'c655c9ef'
+    """
+    return hmac.new(key, identifier.encode(), hashlib.sha256).hexdigest()[:PSEUDONYM_LENGTH]
+
+
+def hmac_pads(key: bytes) -> tuple[bytes, bytes]:
+    """The inner and outer padded keys of HMAC-SHA256, for engines that only have SHA-256."""
+    if len(key) > _BLOCK:
+        key = hashlib.sha256(key).digest()
+    padded = key.ljust(_BLOCK, b"\0")
+    return bytes(b ^ 0x36 for b in padded), bytes(b ^ 0x5C for b in padded)
+
+
+def is_pseudonym(text: str) -> bool:
+    """Whether a text has the form of a pseudonym: 32 lower-case hex digits."""
+    return len(text) == PSEUDONYM_LENGTH and not set(text) - set("0123456789abcdef")
+
+
+def suppress(
+    rows: Sequence[Mapping[str, Any]], group_size: str, minimum: int
+) -> tuple[list[dict[str, Any]], int]:
+    """Rows with the numbers of small groups blanked, and how many rows that were.
+
+    A row with fewer than `minimum` subscribers keeps its labels (text and booleans) and loses its
+    numbers. Where only one row is small, the next smallest is blanked too: a total would reveal it.
+    """
+    sizes = [row[group_size] for row in rows]
+    small = {i for i, size in enumerate(sizes) if size is not None and 0 < size < minimum}
+    if len(small) == 1:
+        others = [i for i, size in enumerate(sizes) if i not in small and size]
+        if others:
+            small.add(min(others, key=lambda i: (sizes[i], i)))
+    return [_blank(row) if i in small else dict(row) for i, row in enumerate(rows)], len(small)
+
+
+def _blank(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v if isinstance(v, str | bool) else None for k, v in row.items()}

@@ -1,0 +1,75 @@
+"""What an operator may set: `subsight.toml` in the workspace, then `SUBSIGHT_*` in the environment."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import available_timezones
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from subsight.errors import ConfigurationError
+
+__all__ = ["Settings", "load"]
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; each is also `SUBSIGHT_<NAME>` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="SUBSIGHT_", extra="forbid", frozen=True)
+
+    engine: Literal["duckdb", "spark"] = Field("duckdb", description="where rows are touched")
+    memory: str = Field("3GB", description="what the engine holds before it spills to disk")
+    time_zone: str = Field("UTC", description="the operator's IANA zone: reads times without offset")
+    identifiers: Literal["pseudonymous", "clear"] = Field(
+        "pseudonymous", description="whether identifiers are replaced at ingest"
+    )
+    treatment: Literal["mean", "median", "winsorise", "none"] = Field(
+        "mean", description="what replaces missing values and outliers in treated columns"
+    )
+    minimum_group: int = Field(15, ge=1, description="smaller groups of subscribers are suppressed")
+    minimum_handset_subscribers: int = Field(
+        100, ge=1, description="handsets with fewer subscribers are left out of handset comparisons"
+    )
+    minimum_overlap_share: float = Field(
+        0.5, ge=0, le=1, description="share of subscribers to be seen in both periods to compare them"
+    )
+    reject_limit_share: float = Field(
+        0.5, ge=0, le=1, description="an input with a larger share of rejected records is refused"
+    )
+    fit_limit: int = Field(1_000_000, ge=100, description="subscribers that models are fitted on at most")
+    starts: int = Field(10, ge=1, description="k-means starts")
+    seed: int = Field(7, ge=0, description="of every random choice")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError("no such IANA time zone")
+        return value
+
+
+def load(path: Path | None = None, **overrides: Any) -> Settings:
+    """Settings from a TOML file, the environment and keyword overrides, the last one winning.
+
+    Raises:
+        ConfigurationError: the file is no TOML, a name is unknown, or a value is out of range.
+    """
+    try:
+        written = tomllib.loads(path.read_text(encoding="utf-8")) if path and path.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML", found=str(error), do="mend the file") from error
+    try:
+        environment = Settings().model_dump(exclude_unset=True)
+        return Settings(**{**written, **environment, **{k: v for k, v in overrides.items() if v is not None}})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(
+            f"the setting {name} is not usable",
+            found=repr(first.get("input")),
+            expected=first["msg"],
+            do=f"settings are {', '.join(Settings.model_fields)}",
+        ) from error

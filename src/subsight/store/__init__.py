@@ -1,0 +1,239 @@
+"""The store: the only thing that knows an engine.
+
+A store opens tables as Narwhals lazy frames, keeps intermediates, and writes Parquet. What Narwhals
+lacks on a lazy engine is a `Scalar`: a small description that each engine turns into its own words.
+Rows leave it twice only: a bounded sample (`arrow`) and small answers (`rows`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from subsight.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "CsvFormat",
+    "Digits",
+    "Frame",
+    "Instant",
+    "LocalDate",
+    "LocalHour",
+    "Number",
+    "OrderHash",
+    "Pseudonym",
+    "RecordHash",
+    "Scalar",
+    "Seconds",
+    "Store",
+    "Text",
+    "Unparsed",
+    "open_store",
+]
+
+Frame = Any
+"""A Narwhals LazyFrame; `Any` because its native type differs by engine."""
+
+
+class Scalar(Protocol):
+    """One value per row that an engine computes from text or instants, null where it cannot."""
+
+
+@dataclass(frozen=True)
+class Text(Scalar):
+    """Trimmed text; empty, a word for missing (`NA`, `null`, ...), and any of `missing` are null."""
+
+    column: str
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Number(Scalar):
+    """A finite float parsed from text; null where the text is no number."""
+
+    column: str
+
+
+@dataclass(frozen=True)
+class Instant(Scalar):
+    """A UTC instant parsed from text by a strptime pattern or `iso`.
+
+    Text without an offset is read in `zone`. `milliseconds` names a text column to add.
+    """
+
+    column: str
+    pattern: str = "iso"
+    zone: str = "UTC"
+    milliseconds: str | None = None
+
+
+@dataclass(frozen=True)
+class Unparsed(Scalar):
+    """The first column, with its text, that is there but cannot be parsed; null where all parse."""
+
+    columns: tuple[tuple[str, Number | Instant], ...]
+
+
+@dataclass(frozen=True)
+class Digits(Scalar):
+    """An identifier reduced to digits (see `privacy.normalise`); null where it lost some."""
+
+    column: str
+
+
+@dataclass(frozen=True)
+class Pseudonym(Scalar):
+    """HMAC-SHA256 of a text column under `key`, first 32 hex digits."""
+
+    column: str
+    key: bytes
+
+
+@dataclass(frozen=True)
+class OrderHash(Scalar):
+    """An unkeyed 52-bit integer hash of a text column: the same on every engine, breaks every tie."""
+
+    column: str
+
+
+@dataclass(frozen=True)
+class RecordHash(Scalar):
+    """MD5 over several columns as text; equal for rows that are identical in all of them."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LocalDate(Scalar):
+    """Calendar date of an instant in an IANA time zone."""
+
+    column: str
+    zone: str
+
+
+@dataclass(frozen=True)
+class LocalHour(Scalar):
+    """Hour (0 to 23) of an instant in an IANA time zone."""
+
+    column: str
+    zone: str
+
+
+@dataclass(frozen=True)
+class Seconds(Scalar):
+    """Seconds from one instant to another."""
+
+    start: str
+    end: str
+
+
+@dataclass(frozen=True)
+class CsvFormat:
+    """How a delimited text file is written."""
+
+    delimiter: str = ","
+    encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
+
+
+MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", "nil", "-", "\\n", "#n/a")
+"""Texts that every source may use for a missing value, in lower case."""
+
+
+class Store(ABC):
+    """Tables on one engine, as Narwhals lazy frames."""
+
+    name: str
+
+    @abstractmethod
+    def read(self, paths: Sequence[Path]) -> Frame:
+        """The rows of Parquet files that share a schema; columns that some lack are null there."""
+
+    @abstractmethod
+    def read_csv(self, path: Path, columns: int, csv: CsvFormat) -> Frame:
+        """A delimited text file with a header, all columns text named `c0`, `c1`, ... by position.
+
+        `record` numbers the rows from 1 in file order. Lines with another count of fields are left
+        out; `ragged_lines` tells which, once the frame was kept.
+        """
+
+    @abstractmethod
+    def ragged_lines(self) -> list[tuple[int, str]]:
+        """Line number and fault of each line that the last kept `read_csv` left out; forgets them."""
+
+    @abstractmethod
+    def numbered(self, path: Path) -> Frame:
+        """A Parquet file's rows with columns renamed by position as in `read_csv`, and numbered."""
+
+    @abstractmethod
+    def keep(self, frame: Frame) -> Frame:
+        """The same rows, computed now and once."""
+
+    @abstractmethod
+    def write(self, frame: Frame, path: Path, order_by: Sequence[str] = ()) -> int:
+        """Writes one Parquet file, all there or not there; how many rows.
+
+        Raises:
+            StorageError: the disk is full or not writable.
+        """
+
+    @abstractmethod
+    def arrow(self, frame: Frame) -> pa.Table:
+        """The rows as an Arrow table: for bounded samples and small answers only."""
+
+    @abstractmethod
+    def derive(self, frame: Frame, columns: Mapping[str, Scalar]) -> Frame:
+        """The frame with one added column per scalar."""
+
+    @abstractmethod
+    def from_arrow(self, table: pa.Table) -> Frame:
+        """A small Arrow table as a frame of this engine."""
+
+    def rows(self, frame: Frame) -> list[dict[str, Any]]:
+        """A small answer as records."""
+        rows: list[dict[str, Any]] = self.arrow(frame).to_pylist()
+        return rows
+
+    def row(self, frame: Frame) -> dict[str, Any]:
+        """The only row of a frame, such as a global aggregate."""
+        (row,) = self.rows(frame)
+        return row
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees what the engine holds."""
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_store(engine: str = "duckdb", *, memory: str = "3GB", scratch: Path | None = None) -> Store:
+    """A store on an engine.
+
+    Args:
+        engine: `duckdb`, or `spark` (extra `spark`; needs Java).
+        memory: what the engine may hold before it spills to `scratch`.
+        scratch: a directory for spilled intermediates.
+
+    Raises:
+        ConfigurationError: no such engine, or its extra is not installed.
+    """
+    if engine == "duckdb":
+        from subsight.store._duckdb import DuckDBStore
+
+        return DuckDBStore(memory=memory, scratch=scratch)
+    if engine == "spark":
+        from subsight.store._spark import SparkStore
+
+        return SparkStore(memory=memory, scratch=scratch)
+    raise ConfigurationError(
+        "the engine is unknown", found=engine, expected="duckdb or spark", do="set engine to one of them"
+    )

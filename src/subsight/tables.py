@@ -1,0 +1,97 @@
+"""Every canonical table, once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from subsight.contracts import Column, Contract
+
+__all__ = ["CONTRACTS", "SESSIONS", "THROUGHPUT_SHARES"]
+
+_DL_BANDS = (("below_50", "below 50"), ("50_to_250", "50 to 250"), ("250_to_1000", "250 to 1000"),
+             ("above_1000", "above 1000"))  # fmt: skip
+_UL_BANDS = (("below_10", "below 10"), ("10_to_50", "10 to 50"), ("50_to_300", "50 to 300"),
+             ("above_300", "above 300"))  # fmt: skip
+_DL_VOLUMES = (("below_6250", "below 6,250"), ("6250_to_31250", "6,250 to 31,250"),
+               ("31250_to_125000", "31,250 to 125,000"), ("above_125000", "above 125,000"))  # fmt: skip
+_UL_VOLUMES = (("below_1250", "below 1,250"), ("1250_to_6250", "1,250 to 6,250"),
+               ("6250_to_37500", "6,250 to 37,500"), ("above_37500", "above 37,500"))  # fmt: skip
+
+
+def _bands(direction: str, bands: tuple[tuple[str, str], ...]) -> tuple[Column, ...]:
+    return tuple(
+        Column(
+            f"{direction}_{slug}_kbps_share", "float",
+            f"share of the session's time with {direction} throughput {text} kbps", 0, 1,
+        )
+        for slug, text in bands
+    )  # fmt: skip
+
+
+def _volumes(direction: str, volumes: tuple[tuple[str, str], ...]) -> tuple[Column, ...]:
+    return tuple(
+        Column(
+            f"{direction}_volume_{slug}_s", "float",
+            f"seconds in which the {direction} volume was {text} bytes", 0,
+        )
+        for slug, text in volumes
+    )  # fmt: skip
+
+
+SESSIONS: Final = Contract(
+    "sessions",
+    "one data session of one bearer: an extended data record (xDR)",
+    (
+        Column("subscriber_id", "text", "pseudonym of the MSISDN; null where the record has none",
+               required=True, identifier="msisdn"),
+        Column("imsi_id", "text", "pseudonym of the IMSI", identifier="imsi"),
+        Column("imei_id", "text", "pseudonym of the IMEI", identifier="imei"),
+        Column("tac", "text", "type allocation code: the first 8 digits of the IMEI (3GPP TS 23.003)",
+               derived=True),
+        Column("bearer_id", "text", "the network's identifier of the bearer; null where digits were lost"),
+        Column("cell_id", "text", "cell in which the bearer ended; null where digits were lost"),
+        Column("start_at", "instant", "first frame of the session", required=True),
+        Column("end_at", "instant", "last frame of the session"),
+        Column("local_date", "date", "calendar date of the start in the operator's time zone", derived=True),
+        Column("local_hour", "integer", "hour of the start in the operator's time zone", 0, 23, derived=True),
+        Column("duration_s", "float", "length of the session", 0),
+        Column("duration_ms", "float", "length of the session where the vendor also counts milliseconds", 0),
+        Column("handset_manufacturer", "text", "who made the handset; null where unknown"),
+        Column("handset", "text", "model of the handset; null where unknown"),
+        Column("dl_bytes", "integer", "downlink volume: the sum of the applications where they are complete",
+               0, required=True),
+        Column("ul_bytes", "integer", "uplink volume: the sum of the applications where they are complete",
+               0, required=True),
+        Column("reported_dl_bytes", "integer", "downlink total as the vendor wrote it", 0, derived=True),
+        Column("reported_ul_bytes", "integer", "uplink total as the vendor wrote it", 0, derived=True),
+        Column("app_{slug}_dl_bytes", "integer", "{name} downlink volume", 0),
+        Column("app_{slug}_ul_bytes", "integer", "{name} uplink volume", 0),
+        Column("http_dl_bytes", "integer", "HTTP downlink volume", 0),
+        Column("http_ul_bytes", "integer", "HTTP uplink volume", 0),
+        Column("rtt_dl_ms", "float", "mean round-trip time, downlink", 0),
+        Column("rtt_ul_ms", "float", "mean round-trip time, uplink", 0),
+        Column("throughput_dl_kbps", "float", "mean bearer throughput, downlink", 0),
+        Column("throughput_ul_kbps", "float", "mean bearer throughput, uplink", 0),
+        Column("tcp_retransmission_dl_bytes", "integer", "TCP volume detected as retransmitted, downlink", 0),
+        Column("tcp_retransmission_ul_bytes", "integer", "TCP volume detected as retransmitted, uplink", 0),
+        Column("activity_dl_ms", "float", "downlink activity, idle periods above 500 ms left out", 0),
+        Column("activity_ul_ms", "float", "uplink activity, idle periods above 500 ms left out", 0),
+        *_bands("dl", _DL_BANDS),
+        *_bands("ul", _UL_BANDS),
+        *_volumes("dl", _DL_VOLUMES),
+        *_volumes("ul", _UL_VOLUMES),
+        Column("is_msisdn_unusual", "boolean", "the MSISDN has a length that under 0.1% of values share",
+               derived=True),
+        Column("subscriber_hash", "integer", "unkeyed 52-bit hash of the identifier: breaks every tie",
+               derived=True, internal=True),
+        Column("record_hash", "text", "hash of the mapped columns: finds duplicates", derived=True,
+               internal=True),
+    ),
+)  # fmt: skip
+
+THROUGHPUT_SHARES: Final = tuple(
+    tuple(column.name for column in _bands(direction, bands))
+    for direction, bands in (("dl", _DL_BANDS), ("ul", _UL_BANDS))
+)
+
+CONTRACTS: Final = {contract.name: contract for contract in (SESSIONS,)}
