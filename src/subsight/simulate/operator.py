@@ -1,0 +1,130 @@
+"""The knobs of a synthetic operator, and where its files are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from subsight.contracts import Application
+from subsight.errors import ConfigurationError
+
+__all__ = ["APPLICATIONS", "FAULTS", "FileFormat", "Operator", "Simulation", "checked"]
+
+FileFormat = Literal["parquet", "csv"]
+
+APPLICATIONS: Final = (
+    Application("social_media", "Social media"),
+    Application("web", "Web"),
+    Application("email", "Email"),
+    Application("video", "Video"),
+    Application("streaming", "Streaming"),
+    Application("gaming", "Gaming"),
+    Application("messaging", "Messaging"),
+    Application("other", "Other"),
+)
+
+FAULTS: Final = ("without_msisdn", "duplicate", "negative_volume", "end_before_start")
+
+# 36 bits of milliseconds and 27 bits of subscriber share one sortable number (see sessions.schedule).
+_MOST_DAYS: Final = 366
+_MOST_SUBSCRIBERS: Final = 100_000_000
+_MOST_SESSIONS: Final = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Operator:
+    """What is planted. An effect of 1 is clear to see, 0 removes it and -1 reverses it.
+
+    `sessions` come in `days` from `starts_on` (UTC), two periods of equal length; each subscriber has
+    at least one, and whoever has two is seen in both. Bad handsets have less throughput and more
+    retransmission; bad cells longer round trips and more retransmission; `segment_effect` sets the
+    distance between light, regular and heavy users; `experience_effect` what experienced quality
+    does to survey answers and churn. `missing` is the share of round-trip and retransmission values
+    left out. `faults` adds FAULTS, one row in a thousand each, never two of them in one row.
+    """
+
+    subscribers: int = 5_000
+    sessions: int = 40_000
+    seed: int = 7
+    starts_on: date = date(2026, 3, 2)
+    days: int = 28
+    handset_effect: float = 1.0
+    cell_effect: float = 1.0
+    segment_effect: float = 1.0
+    experience_effect: float = 1.0
+    missing: float = 0.2
+    faults: bool = False
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """The files of a simulated operator.
+
+    `sessions` is the xDR extract, which mapping `subsight` describes. In the folder `truth`:
+    `subscribers` (one row each: segment, favourite application, home cell, handset, experience as
+    a z-score where more is better, churn), `cells` and `handsets` (which are bad), `feedback` (survey
+    answers after the second period, satisfaction 1 to 5) and `operator` (the knobs, the number of
+    rows and of planted faults).
+    """
+
+    sessions: Path
+    truth: Path
+
+    @property
+    def subscribers(self) -> Path:
+        """Parquet: what is true of each subscriber."""
+        return self.truth / "subscribers.parquet"
+
+    @property
+    def cells(self) -> Path:
+        """Parquet: `cell_id, is_bad`."""
+        return self.truth / "cells.parquet"
+
+    @property
+    def handsets(self) -> Path:
+        """Parquet: `tac, handset_manufacturer, handset, is_bad`; no names where the TAC is unknown."""
+        return self.truth / "handsets.parquet"
+
+    @property
+    def feedback(self) -> Path:
+        """CSV: `subscriber_id` (the MSISDN), `answered_at`, `csat` from 1 to 5."""
+        return self.truth / "feedback.csv"
+
+    @property
+    def operator(self) -> Path:
+        """JSON: the knobs, `row_count` and `fault_counts`."""
+        return self.truth / "operator.json"
+
+
+def _refuse(knob: str, found: object, expected: str, do: str) -> None:
+    raise ConfigurationError(
+        f"the simulated operator's {knob} is out of range", found=str(found), expected=expected, do=do
+    )
+
+
+def checked(operator: Operator, file_format: str) -> None:
+    """Refuse knobs that no operator can have."""
+    if not 10 <= operator.subscribers <= _MOST_SUBSCRIBERS:
+        _refuse("subscribers", operator.subscribers, f"10 to {_MOST_SUBSCRIBERS:,}", "choose another number")
+    if not operator.subscribers <= operator.sessions <= _MOST_SESSIONS:
+        _refuse(
+            "sessions", operator.sessions,
+            f"{operator.subscribers:,} (one a subscriber) to {_MOST_SESSIONS:,}",
+            "ask for more sessions or fewer subscribers",
+        )  # fmt: skip
+    if operator.seed < 0:
+        _refuse("seed", operator.seed, "0 or more", "choose another seed")
+    if operator.days % 2 or not 2 <= operator.days <= _MOST_DAYS:
+        _refuse("days", operator.days, f"an even number from 2 to {_MOST_DAYS}", "choose two equal periods")
+    for knob in ("handset_effect", "cell_effect", "segment_effect", "experience_effect"):
+        if not -3 <= getattr(operator, knob) <= 3:
+            _refuse(knob, getattr(operator, knob), "-3 to 3", "1 is the usual effect, 0 removes it")
+    if not 0 <= operator.missing <= 1:
+        _refuse("missing", operator.missing, "a share from 0 to 1", "write 20 percent as 0.2")
+    if file_format not in get_args(FileFormat):
+        raise ConfigurationError(
+            "the simulator does not write this file format", found=file_format,
+            expected=" or ".join(get_args(FileFormat)), do="choose one of them",
+        )  # fmt: skip

@@ -1,0 +1,58 @@
+"""Studies: the questions of one area, each answered with a table, a chart and a reading in words.
+
+A study sees tables and plain fit records, never a model class. Every number of a reading is computed
+from the rows, and every claim turns when the effect turns (see `words`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from subsight.answers import Answer
+from subsight.contracts import Contract
+from subsight.settings import Settings
+from subsight.store import Frame, Store
+
+__all__ = ["Inputs", "Question"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a study may look at.
+
+    Attributes:
+        sessions: canonical sessions that have a subscriber; each treated column has a `_treated` twin.
+        profiles: one row per subscriber: metrics, scores and cluster numbers.
+        contract: the sessions' contract with the vendor's applications.
+        treatment: per treated column: `observed_count, missing_count, outlier_count, lower, upper,
+            first_quartile, third_quartile, mean, median, fill` (fill is null under policies without one).
+        models: fit records by name (`engagement`, `experience`, `satisfaction`, ...), as JSON values.
+        quality: what ingest found: `records, accepted, rejected, without_subscriber_count, findings,
+            rejects, coverage` (rows of `local_date, session_count, subscriber_count`).
+        answers: answers given so far in this run, by id: the memo builds on them.
+    """
+
+    store: Store
+    sessions: Frame
+    profiles: Frame
+    contract: Contract
+    settings: Settings
+    treatment: Mapping[str, Mapping[str, Any]]
+    models: Mapping[str, Mapping[str, Any]]
+    quality: Mapping[str, Any]
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of a study: its id (`study.name`), its words, and the function that answers it.
+
+    `filters` names the kinds of filter under which the answer can be given again without refitting.
+    """
+
+    id: str
+    text: str
+    answer: Callable[[Inputs], Answer]
+    filters: frozenset[str] = frozenset()
