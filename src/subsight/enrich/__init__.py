@@ -1,0 +1,1 @@
+"""Enrichment: a canonical table becomes a canonical table with more columns."""
