@@ -1,1 +1,41 @@
-"""Subscriber insight for telecom operators: network records in, a published run out."""
+"""Subscriber insight for telecom operators: network records in, a published run out.
+
+>>> import subsight
+>>> sorted(subsight.__all__)
+['Answer', 'Insight', 'Operator', 'SubsightError', 'inspect', 'open', 'simulate']
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from subsight.answers import Answer
+    from subsight.errors import SubsightError
+    from subsight.pipeline import inspect
+    from subsight.simulate import Operator, simulate
+    from subsight.surfaces.library import Insight
+
+    open = Insight.open
+
+__all__ = ["Answer", "Insight", "Operator", "SubsightError", "inspect", "open", "simulate"]
+
+_PLACES = {
+    "Answer": "subsight.answers",
+    "Insight": "subsight.surfaces.library",
+    "Operator": "subsight.simulate",
+    "SubsightError": "subsight.errors",
+    "inspect": "subsight.pipeline",
+    "simulate": "subsight.simulate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name when it is first used: importing the package costs nothing."""
+    from importlib import import_module
+
+    if name == "open":
+        return import_module("subsight.surfaces.library").Insight.open
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'subsight' has no attribute {name!r}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Final
@@ -22,15 +22,16 @@ import narwhals as nw
 from subsight import answers as answers_format
 from subsight import results as published
 from subsight.answers import Answer
-from subsight.contracts import Contract
-from subsight.enrich import treatment
+from subsight.contracts import Application, Contract
+from subsight.enrich import coverage, treatment
 from subsight.errors import ConfigurationError, InputError, NotFoundError
 from subsight.metrics import profile
-from subsight.models import components, distance_scores, in_engine
+from subsight.models import distance_scores, fitting
 from subsight.settings import Settings
 from subsight.sources import files, inspection, mapping, xdr
 from subsight.store import Frame, Store, open_store
 from subsight.studies import Inputs, Question
+from subsight.tables import SESSIONS, THROUGHPUT_SHARES
 from subsight.workspace import Batch, Workspace, content_hash
 
 __all__ = ["STUDIES", "Ingested", "ingest", "inspect", "run", "score"]
@@ -283,8 +284,8 @@ def _compute(
             if given:
                 models, elbow = dict(given["models"]), None
             else:
-                models, elbow = _fit(store, profiles, contract, settings, background)
-            scored = store.keep(_score(profiles, models))
+                models, elbow = fitting.fit(store, profiles, contract, settings, background)
+            scored = store.keep(fitting.score(profiles, models))
             if not given:
                 models |= _fit_regressions(store, sessions, scored, models, contract, quality, settings)
         inputs = Inputs(store, sessions, scored, contract, settings, treated, models, quality)
@@ -300,9 +301,6 @@ def _compute(
 
 
 def _contract(batches: Sequence[Batch]) -> Contract:
-    from subsight.contracts import Application
-    from subsight.tables import SESSIONS
-
     apps = {app["slug"]: app["name"] for batch in batches for app in batch.manifest["applications"]}
     return SESSIONS.expand(tuple(Application(slug, name) for slug, name in apps.items()))
 
@@ -320,113 +318,18 @@ def _quality(store: Store, batches: Sequence[Batch], sessions: Frame, settings: 
         key2 = reject["column"], reject["reason"]
         rejects[key2] = rejects.get(key2, 0) + reject["count"]
     known_sessions = sessions.filter(~nw.col("subscriber_id").is_null())
-    coverage = store.rows(
-        known_sessions.group_by("local_date")
-        .agg(session_count=nw.len(), subscriber_count=nw.col("subscriber_id").n_unique())
-        .sort("local_date")
-    )
+    days = coverage.by_day(store, known_sessions)
     return {
         **{key: sum(m[key] for m in manifests)
            for key in ("records", "accepted", "rejected", "without_subscriber_count")},
         "findings": list(findings.values()),
         "rejects": [{"column": c, "reason": r, "count": n} for (c, r), n in sorted(rejects.items())],
-        "coverage": [{**row, "local_date": row["local_date"].isoformat()} for row in coverage],
-        "periods": _periods(store, known_sessions, coverage, settings),
+        "coverage": [{**row, "local_date": row["local_date"].isoformat()} for row in days],
+        "periods": coverage.periods(store, known_sessions, days, settings),
     }  # fmt: skip
 
 
-def _periods(
-    store: Store, sessions: Frame, coverage: list[dict[str, Any]], settings: Settings
-) -> dict[str, Any]:
-    """The days seen, in two halves, and whether enough subscribers are in both to compare them."""
-    first_day, last_day = coverage[0]["local_date"], coverage[-1]["local_date"]
-    days = (last_day - first_day).days + 1
-    if days < 2:
-        return {"comparable": False, "first": None, "second": None}
-    middle = first_day + timedelta(days=days // 2)
-    halves = sessions.group_by("subscriber_id").agg(
-        first=nw.col("local_date").min(), last=nw.col("local_date").max()
-    )
-    in_first, in_second = nw.col("first") < nw.lit(middle), nw.col("last") >= nw.lit(middle)
-    counts = store.row(
-        halves.select(
-            first_subscriber_count=in_first.cast(nw.Float64).sum(),
-            second_subscriber_count=in_second.cast(nw.Float64).sum(),
-            both_subscriber_count=(in_first & in_second).cast(nw.Float64).sum(),
-        )
-    )
-    whole = {name: int(value) for name, value in counts.items()}
-    total = (
-        whole["first_subscriber_count"] + whole["second_subscriber_count"] - whole["both_subscriber_count"]
-    )
-    return {
-        "first": [first_day.isoformat(), (middle - timedelta(days=1)).isoformat()],
-        "second": [middle.isoformat(), last_day.isoformat()],
-        **whole,
-        "comparable": whole["both_subscriber_count"] >= settings.minimum_overlap_share * total,
-    }
-
-
 # Models
-
-
-def _matrix(store: Store, profiles: Frame, names: Sequence[str], limit: int) -> Any:
-    """Features as an array, in hash order, without rows that lack one; at most `limit` subscribers."""
-    import numpy as np
-
-    known = profiles.filter(*(~nw.col(name).is_null() for name in names))
-    chosen = known.select("subscriber_hash", *names).sort("subscriber_hash").head(limit).select(*names)
-    table = store.arrow(chosen)
-    columns = [table[name].to_numpy(zero_copy_only=False).astype(np.float64) for name in names]
-    return np.column_stack(columns)
-
-
-def _fit(
-    store: Store, profiles: Frame, contract: Contract, settings: Settings, background: ThreadPoolExecutor
-) -> tuple[dict[str, Any], Future[dict[str, Any]] | None]:
-    """The models that need only profiles; the elbow goes on in the background."""
-    from subsight.models import clusters
-
-    knobs: dict[str, Any] = {"seed": settings.seed, "starts": settings.starts}
-    models: dict[str, Any] = {}
-    use = _matrix(store, profiles, distance_scores.ENGAGEMENT, settings.fit_limit)
-    if len(use) < 10:
-        return models, None
-    elbow = background.submit(clusters.elbow, use, **knobs)
-    models["engagement"] = distance_scores.fit_engagement(use, **knobs)
-    service = _matrix(store, profiles, distance_scores.EXPERIENCE, settings.fit_limit)
-    if len(service) >= 10:
-        models["experience"] = distance_scores.fit_experience(service, **knobs)
-        observed = profiles.filter(*(~nw.col(f"{n}_raw").is_null() for n in distance_scores.EXPERIENCE))
-        seen = _matrix(store, observed, distance_scores.EXPERIENCE, settings.fit_limit)
-        if 10 <= len(seen) < len(service):
-            record = distance_scores.fit_experience(seen, **knobs, name="experience_observed")
-            record["fit"]["comparison"] = distance_scores.compare_observed(models["experience"], record, seen)
-            models["experience_observed"] = record
-    volumes = [f"app_{app.slug}_bytes" for app in contract.applications]
-    if len(volumes) > 1:
-        models["components"] = components.fit(volumes, _matrix(store, profiles, volumes, settings.fit_limit))
-    if "experience" in models:
-        both = _matrix(store, _score(profiles, models), distance_scores.SATISFACTION, settings.fit_limit)
-        models["satisfaction"] = distance_scores.fit_satisfaction(both, **knobs)
-    return models, elbow
-
-
-def _score(profiles: Frame, models: Mapping[str, Any]) -> Frame:
-    """Profiles with the scores, indices and cluster numbers of whichever models there are."""
-    frame = profiles
-    for name in ("engagement", "experience"):
-        if name in models:
-            frame = in_engine.with_clusters(frame, models[name], f"{name}_cluster")
-            frame = in_engine.with_scores(frame, models[name], f"{name}_score", f"{name}_index")
-    if "engagement" in models and "experience" in models:
-        frame = frame.with_columns(
-            satisfaction_score=(nw.col("engagement_score") + nw.col("experience_score")) / 2,
-            satisfaction_index=(nw.col("engagement_index") + nw.col("experience_index")) / 2,
-        )
-    if "satisfaction" in models:
-        frame = in_engine.with_clusters(frame, models["satisfaction"], "satisfaction_cluster")
-    return frame
 
 
 def _fit_regressions(
@@ -443,30 +346,54 @@ def _fit_regressions(
 
     if "satisfaction" not in models:
         return {}
-    limit = settings.fit_limit
-    names = (*distance_scores.SATISFACTION, "satisfaction_score")
-    values = _matrix(store, scored, names, limit)
-    found = {"identity": satisfaction.identity(*values.T, seed=settings.seed)}
-    behaviour, target, period = scored, "satisfaction_score", "same"
+    knobs: dict[str, Any] = {"seed": settings.seed}
+    values = fitting.matrix(
+        store, scored, (*distance_scores.SATISFACTION, "satisfaction_score"), settings.fit_limit
+    )
+    if len(values) < satisfaction.LEAST_ROWS:
+        return {}
+    names = _behaviour(contract)
+    frame, target, period = _with_mix(scored, contract), "satisfaction_score", "same"
     if quality["periods"]["comparable"]:
         middle = datetime.fromisoformat(quality["periods"]["second"][0]).date()
-        behaviour = profile(sessions.filter(nw.col("local_date") < nw.lit(middle)), contract)
-        later = profile(sessions.filter(nw.col("local_date") >= nw.lit(middle)), contract)
-        later = _score(later, models).select("subscriber_id", later_score=nw.col("satisfaction_score"))
-        behaviour = behaviour.join(later, on="subscriber_id", how="inner")
-        target, period = "later_score", "second from first"
-    features = satisfaction.features(contract.applications)
-    frame = behaviour.filter(~nw.col(target).is_null()).with_columns(
-        **{name: nw.col(source) / nw.when(nw.col(whole) > 0).then(nw.col(whole).cast(nw.Float64))
-           for name, (source, whole) in satisfaction.ratios(contract.applications).items()}
-    )  # fmt: skip
-    table = store.arrow(frame.sort("subscriber_hash").head(limit).select(*features, target))
-    columns = {name: table[name].to_pylist() if name == "handset_manufacturer" else
-               table[name].to_numpy(zero_copy_only=False) for name in features}  # fmt: skip
-    found["behaviour"] = satisfaction.behaviour(
-        columns, table[target].to_numpy(zero_copy_only=False), seed=settings.seed, period=period
+        before = profile(sessions.filter(nw.col("local_date") < nw.lit(middle)), contract)
+        after = profile(sessions.filter(nw.col("local_date") >= nw.lit(middle)), contract)
+        later = fitting.score(after, models).select("subscriber_id", later_score=nw.col("satisfaction_score"))
+        # What came before may use every measure: it precedes the target and cannot define it.
+        names = [*names, *distance_scores.ENGAGEMENT, *distance_scores.EXPERIENCE]
+        frame = _with_mix(before, contract).with_columns(**{f"first_{name}": nw.col(name) for name in names})
+        frame = frame.join(later, on="subscriber_id", how="inner")
+        names, target, period = [f"first_{name}" for name in names], "later_score", "second from first"
+    chosen = frame.filter(~nw.col(target).is_null()).sort("subscriber_hash").head(settings.fit_limit)
+    table = store.arrow(chosen.select(*names, target))
+    columns = {
+        name: table[name].to_pylist()
+        if name.endswith("handset_manufacturer")
+        else table[name].to_numpy(zero_copy_only=False)
+        for name in names
+    }
+    wanted = table[target].to_numpy(zero_copy_only=False)
+    return {
+        "identity": satisfaction.identity(*values.T, **knobs),
+        "behaviour": satisfaction.behaviour(columns, wanted, **knobs, period=period),
+    }
+
+
+def _behaviour(contract: Contract) -> list[str]:
+    """What a subscriber does, apart from how much: nothing here defines a score."""
+    hours = ["night_share", "morning_share", "afternoon_share", "evening_share"]
+    bands = [name for names in THROUGHPUT_SHARES for name in names]
+    mix = [f"app_{app.slug}_share" for app in contract.applications]
+    return [*mix, *hours, "activity_dl_ms", "activity_ul_ms", *bands, "handset_manufacturer"]
+
+
+def _with_mix(profiles: Frame, contract: Contract) -> Frame:
+    """Profiles with each application's share of the subscriber's volume."""
+    total = nw.col("total_bytes").cast(nw.Float64)
+    whole = nw.when(total > 0).then(total)
+    return profiles.with_columns(
+        **{f"app_{app.slug}_share": nw.col(f"app_{app.slug}_bytes") / whole for app in contract.applications}
     )
-    return found
 
 
 def score(workspace: Workspace, rows: Any, settings: Settings | None = None) -> Any:
@@ -487,7 +414,14 @@ def score(workspace: Workspace, rows: Any, settings: Settings | None = None) -> 
             "profiles to score lack columns", found=", ".join(missing), expected=", ".join(needed)
         )
     with open_store(settings.engine, memory=settings.memory) as store:
-        return store.arrow(_score(store.from_arrow(table), models))
+        return store.arrow(fitting.score(store.from_arrow(table), models))
+
+
+def reveal(workspace: Workspace, table: Any, clear_ids: Path) -> Any:
+    """An Arrow table with a column `msisdn` for those subscribers whose clear numbers the caller has."""
+    from subsight.privacy import reveal as join
+
+    return join(table, clear_ids, workspace.key())[0]
 
 
 # Answers

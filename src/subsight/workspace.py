@@ -177,8 +177,8 @@ class Workspace:
     @contextmanager
     def staged_run(self) -> Iterator[Path]:
         """A new run's folder: published when the block ends, removed when it fails."""
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        name = f"{stamp}-{secrets.token_hex(3)}"
+        # Names sort by time: to the microsecond, as two runs may follow each other at once.
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{secrets.token_hex(2)}"
         staged = self.path / "runs" / f".staged-{name}"
         try:
             staged.mkdir()

@@ -1,0 +1,296 @@
+"""Two regressions of the satisfaction score: one true by construction, one that has to earn its R2.
+
+Both are linear and solved in closed form. Their records hold parameters with which
+`prediction = intercept + sum(coefficient * (x - mean) / deviation)`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from subsight.errors import ConfigurationError
+from subsight.units import unit_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Rows = NDArray[np.intp]
+    Column = Floats | Sequence[str | None]
+
+__all__ = ["behaviour", "identity", "refuse_leaks"]
+
+Period = Literal["same", "second from first"]
+
+TEST_SHARE: Final = 0.25
+LEAST_ROWS: Final = 40
+LARGEST_CORRELATION: Final = 0.98
+"""A single feature this close to the target is the target in another form, not a cause of it."""
+PENALTY: Final = 1.0
+"""Ridge penalty on standardised features: shares that add up to one have no unpenalised solution."""
+LEVELS: Final = 5
+"""Commonest values of a text feature that get a column of their own; the others are the reference."""
+
+_UNITS: Final = {
+    "bytes": "an absolute volume adds to the total volume that the engagement score is made of",
+    "s": "a length of time adds to the duration that the engagement score is made of",
+    "count": "a count of sessions or days is what the engagement score is made of",
+    "kbps": "a mean throughput is what the experience score is made of",
+}
+_PREFIXES: Final = {
+    "rtt": "round-trip time is what the experience score is made of",
+    "tcp": "retransmission is what the experience score is made of",
+    "throughput": "mean throughput is what the experience score is made of",
+}
+_WORDS: Final = ("score", "index", "cluster", "satisfaction")
+
+
+def refuse_leaks(features: Iterable[str], period: Period = "same") -> dict[str, str]:
+    """Features that define the satisfaction score, each with the reason; empty where none does.
+
+    Names carry their units, so volumes, lengths of time, counts and mean throughputs are recognised by
+    suffix, the experience metrics (and their filled shares) by prefix, derived scores by word. A
+    `first_` prefix marks a measure of the first period: under `second from first` it precedes the
+    target and passes, unless it is a score itself.
+
+    >>> sorted(refuse_leaks(["rtt_ms", "night_share", "app_web_bytes", "dl_below_50_kbps_share"]))
+    ['app_web_bytes', 'rtt_ms']
+    """
+    refused: dict[str, str] = {}
+    for feature in features:
+        earlier = feature.startswith("first_")
+        name = feature.removeprefix("first_")
+        if earlier and period == "second from first" and not _is_derived(name):
+            continue
+        reason = _reason(name)
+        if reason:
+            refused[feature] = reason
+    return refused
+
+
+def _is_derived(name: str) -> bool:
+    return any(word in _WORDS for word in name.split("_"))
+
+
+def _reason(name: str) -> str | None:
+    if _is_derived(name):
+        return "a score, index or cluster is derived from what the target is derived from"
+    for prefix, reason in _PREFIXES.items():
+        if name.split("_")[0] == prefix:
+            return reason
+    return _UNITS.get(unit_of(name) or "")
+
+
+def identity(
+    engagement_score: Floats, experience_score: Floats, satisfaction_score: Floats, seed: int
+) -> dict[str, Any]:
+    """The linear model of satisfaction on the two scores that it is the mean of: exact, and circular.
+
+    Coefficients are per unit of a score (`mean` 0, `deviation` 1). Its R2 of 1 checks the arithmetic and
+    says nothing about what makes subscribers satisfied.
+
+    Raises:
+        ConfigurationError: fewer than 40 subscribers have all three scores.
+    """
+    import numpy as np
+
+    x = np.column_stack([_floats(engagement_score), _floats(experience_score)])
+    y = _floats(satisfaction_score)
+    known = np.isfinite(y) & np.isfinite(x).all(axis=1)
+    x, y = x[known], y[known]
+    train, test = _split(len(y), seed)
+    solution, *_ = np.linalg.lstsq(np.column_stack([np.ones(len(train)), x[train]]), y[train], rcond=None)
+    names = ["engagement_score", "experience_score"]
+    predicted = solution[0] + x[test] @ solution[1:]
+    return {
+        "name": "identity",
+        "features": names,
+        "parameters": {
+            "coefficients": dict(zip(names, map(float, solution[1:]), strict=True)),
+            "intercept": float(solution[0]),
+            "mean": [0.0, 0.0],
+            "deviation": [1.0, 1.0],
+        },
+        "fit": {**_fit(y[train], y[test], predicted), "period": "same", "refused": []},
+        "card": {
+            "purpose": "checks that the satisfaction score is the mean of the two scores",
+            "target": "satisfaction_score",
+            "features": names,
+            "limits": "explains nothing: the target is computed from both features",
+            "circular": True,
+            "reason": "satisfaction_score = (engagement_score + experience_score) / 2 by definition",
+        },
+    }
+
+
+def behaviour(
+    columns: Mapping[str, Column], target: Floats, seed: int, period: Period = "same"
+) -> dict[str, Any]:
+    """Ridge regression of satisfaction on behaviour that does not define it, judged on held-out subscribers.
+
+    `columns` are per subscriber in key order: numbers (NaN where unknown, replaced by the training mean
+    and counted) or texts (None where unknown; the five commonest become 0/1 columns `name=value`).
+    Features that leak are left out and listed in `fit.refused`; see `refuse_leaks`. Beyond names, a
+    feature whose correlation with the target exceeds 0.98 is refused. A coefficient is the change of
+    the score for one standard deviation of its feature. R2 is None where the target does not vary.
+
+    Raises:
+        ConfigurationError: no usable feature is left, lengths differ, or under 40 subscribers have a target.
+    """
+    import numpy as np
+
+    y = _floats(target)
+    _check_lengths(columns, len(y))
+    known = np.isfinite(y)
+    y = y[known]
+    train, test = _split(len(y), seed)
+    refused = refuse_leaks(columns, period)
+    design = _design({k: v for k, v in columns.items() if k not in refused}, known, train)
+    twins = [n for n, v in design.columns.items() if abs(_correlation(v, y)) > LARGEST_CORRELATION]
+    refused |= dict.fromkeys(twins, f"its correlation with the target exceeds {LARGEST_CORRELATION}")
+    features = [name for name in design.columns if name not in refused]
+    if not features:
+        raise _nothing_left(refused, design.constant)
+    x = np.column_stack([design.columns[name] for name in features])
+    parameters = _ridge(x[train], y[train])
+    z = (x[test] - parameters["mean"]) / parameters["deviation"]
+    predicted = parameters["intercept"] + z @ list(parameters["coefficients"])
+    parameters["coefficients"] = dict(zip(features, parameters["coefficients"], strict=True))
+    fit: dict[str, Any] = {"period": period, "refused": list(refused), "refused_because": refused}
+    fit |= {"filled": design.filled, "constant": design.constant}
+    return {
+        "name": "behaviour",
+        "features": features,
+        "parameters": parameters,
+        "fit": _fit(y[train], y[test], predicted) | fit,
+        "card": {
+            "purpose": "how much of satisfaction follows from behaviour that does not define it",
+            "target": "satisfaction_score",
+            "features": features,
+            "limits": "association, not cause; shares of one whole share their coefficients",
+            "circular": False,
+            "reason": "features that define the score are refused by name, unit and correlation",
+        },
+    }
+
+
+def _nothing_left(refused: Iterable[str], constant: Iterable[str]) -> ConfigurationError:
+    return ConfigurationError(
+        "satisfaction cannot be predicted: no feature is left",
+        found=f"refused: {', '.join(refused) or 'none'}; constant: {', '.join(constant) or 'none'}",
+        expected="application shares, hours of use, activity, throughput-time shares or a manufacturer",
+        do="give features that describe behaviour and do not define the scores",
+    )
+
+
+def _ridge(x: Floats, y: Floats) -> dict[str, Any]:
+    import numpy as np
+
+    mean, deviation, intercept = x.mean(axis=0), x.std(axis=0), float(y.mean())
+    z = (x - mean) / deviation
+    gram = z.T @ z + PENALTY * np.eye(x.shape[1])
+    coefficients = np.linalg.solve(gram, z.T @ (y - intercept))
+    return {
+        "coefficients": coefficients.tolist(),
+        "intercept": intercept,
+        "mean": mean.tolist(),
+        "deviation": deviation.tolist(),
+        "penalty": PENALTY,
+    }
+
+
+@dataclass(frozen=True)
+class _Design:
+    columns: dict[str, Floats]
+    filled: dict[str, int]
+    constant: list[str]
+
+
+def _design(columns: Mapping[str, Column], known: NDArray[np.bool_], train: Rows) -> _Design:
+    import numpy as np
+
+    design = _Design({}, {}, [])
+    for name, column in columns.items():
+        if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
+            candidates = {name: _floats(column)[known]}
+        else:
+            texts = [text for text, keep in zip(column, known, strict=True) if keep]
+            candidates = _one_hot(name, texts, train)
+        for feature, values in candidates.items():
+            unknown = ~np.isfinite(values)
+            seen = values[train][~unknown[train]]
+            if not len(seen) or seen.min() == seen.max():
+                design.constant.append(feature)
+                continue
+            if unknown.any():
+                design.filled[feature] = int(unknown.sum())
+                values = np.where(unknown, seen.mean(), values)
+            design.columns[feature] = values
+    return design
+
+
+def _one_hot(name: str, texts: Sequence[Any], train: Rows) -> dict[str, Floats]:
+    import numpy as np
+
+    counts = Counter(texts[i] for i in train if texts[i] is not None)
+    commonest = sorted(counts, key=lambda text: (-counts[text], text))[:LEVELS]
+    values = np.array(texts, dtype=object)
+    return {f"{name}={level}": (values == level).astype(np.float64) for level in commonest}
+
+
+def _floats(values: Any) -> Floats:
+    import numpy as np
+
+    return np.asarray(values, dtype=np.float64)
+
+
+def _check_lengths(columns: Mapping[str, Column], rows: int) -> None:
+    for name, column in columns.items():
+        if len(column) != rows:
+            raise ConfigurationError(
+                f"the feature {name} and the target differ in length",
+                found=f"{len(column)} and {rows}",
+                expected="one value per subscriber in each",
+            )
+
+
+def _split(rows: int, seed: int) -> tuple[Rows, Rows]:
+    import numpy as np
+
+    if rows < LEAST_ROWS:
+        raise ConfigurationError(
+            "satisfaction cannot be regressed on so few subscribers",
+            found=str(rows),
+            expected=f"at least {LEAST_ROWS} subscribers with a score",
+            do="ingest more sessions",
+        )
+    order = np.random.default_rng(seed).permutation(rows)
+    tested = int(np.ceil(TEST_SHARE * rows))
+    return np.sort(order[tested:]), np.sort(order[:tested])
+
+
+def _correlation(x: Floats, y: Floats) -> float:
+    import numpy as np
+
+    x, y = x - x.mean(), y - y.mean()
+    size = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / size if size > 0 else 0.0
+
+
+def _fit(train: Floats, test: Floats, predicted: Floats) -> dict[str, Any]:
+    import numpy as np
+
+    residuals = test - predicted
+    spread = float(((test - test.mean()) ** 2).sum())
+    return {
+        "rows_train": len(train),
+        "rows_test": len(test),
+        "r2": 1 - float(residuals @ residuals) / spread if spread > 0 else None,
+        "mae": float(np.abs(residuals).mean()),
+        "baseline_mae": float(np.abs(test - train.mean()).mean()),
+        "residual_deciles": [float(v) for v in np.quantile(residuals, np.linspace(0, 1, 11))],
+    }

@@ -1,0 +1,312 @@
+"""The command line: verbs over a workspace, quiet when not a terminal, exit codes to rely on."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from subsight.errors import ConfigurationError, SubsightError
+
+if TYPE_CHECKING:
+    from subsight.surfaces.library import Insight
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    name="subsight",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Subscriber insight from network records: profiles, scores, segments, a report, tables.\n\n"
+    "Try [bold]subsight demo[/bold] first. Exit codes: 0 done, 2 usage or setting, 3 input, 4 mapping, "
+    "5 workspace, 6 busy, 7 disk, 8 export, 9 not found.",
+)
+
+
+class Output(StrEnum):
+    """How an answer is printed."""
+
+    text = "text"
+    json = "json"
+
+
+WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Directory that holds everything.")]
+WorkspaceArgument = Annotated[Path, typer.Argument(metavar="WS", help="A workspace.")]
+MappingOption = Annotated[
+    str | None, typer.Option("--mapping", "-m", help="Mapping file, or the name of a shipped one.")
+]
+FormatOption = Annotated[Output, typer.Option("--format", "-f", help="text for people, json for scripts.")]
+EngineOption = Annotated[str | None, typer.Option("--engine", help="duckdb or spark.")]
+ZoneOption = Annotated[str | None, typer.Option("--time-zone", help="The operator's IANA time zone.")]
+IdentifiersOption = Annotated[
+    str | None, typer.Option("--identifiers", help="pseudonymous (default) or clear.")
+]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Says which stage runs, on a terminal only; a script's output stays clean."""
+    if not sys.stderr.isatty():
+        yield lambda _stage: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("starting") as status:
+        yield lambda stage: status.update(stage)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _insight(workspace: Path, *, create: bool = False, **settings: Any) -> Insight:
+    from subsight.surfaces.library import Insight
+
+    return Insight.open(workspace, create=create, **settings)
+
+
+@app.command(epilog="Example: subsight demo --subscribers 20000")
+def demo(
+    workspace: WorkspaceOption = Path("demo"),
+    subscribers: Annotated[int, typer.Option(help="Size of the simulated operator.")] = 5_000,
+) -> None:
+    """Simulate an operator, run everything on it, and say where the report is."""
+    from subsight.simulate import Operator, simulate
+
+    insight = _insight(workspace, create=True)
+    with _progress() as progress:
+        progress("simulating an operator")
+        made = simulate(Operator(subscribers=subscribers, sessions=8 * subscribers), workspace / "simulated")
+        results = insight.run(made.sessions, progress=progress)
+    _headline(results)
+    print(f"\nreport  {results.folder / 'report.html'}")
+    print(f"next    subsight show {workspace} memo")
+
+
+@app.command(epilog="Example: subsight simulate operator --subscribers 100000 --sessions 1000000")
+def simulate(
+    output: Annotated[Path, typer.Argument(help="Folder for the sessions and the truths.")],
+    subscribers: Annotated[int, typer.Option(help="How many subscribers.")] = 5_000,
+    sessions: Annotated[int, typer.Option(help="How many sessions.")] = 40_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same operator.")] = 7,
+    file_format: Annotated[str, typer.Option("--file-format", help="parquet or csv.")] = "parquet",
+    handset_effect: Annotated[float, typer.Option(help="Bad handsets: 1 clear, 0 none, -1 reversed.")] = 1.0,
+    cell_effect: Annotated[float, typer.Option(help="Bad cells: 1 clear, 0 none, -1 reversed.")] = 1.0,
+    segment_effect: Annotated[float, typer.Option(help="Distance of light and heavy users.")] = 1.0,
+    faults: Annotated[bool, typer.Option("--faults", help="Plant faulty records.")] = False,
+) -> None:
+    """Make a synthetic operator with planted truths: sessions, segments, bad cells and handsets."""
+    from subsight.simulate import Operator
+    from subsight.simulate import simulate as make
+
+    if file_format not in ("parquet", "csv"):
+        raise ConfigurationError("the file format is unknown", found=file_format, expected="parquet or csv")
+    operator = Operator(
+        subscribers=subscribers, sessions=sessions, seed=seed, handset_effect=handset_effect,
+        cell_effect=cell_effect, segment_effect=segment_effect, faults=faults,
+    )  # fmt: skip
+    with _progress() as progress:
+        made = make(
+            operator, output,
+            file_format="csv" if file_format == "csv" else "parquet",
+            progress=lambda done: progress(f"simulating: {done:.0%}"),
+        )  # fmt: skip
+    print(f"sessions  {made.sessions}\ntruths    {made.truth}")
+
+
+@app.command(epilog="Example: subsight inspect telcom_data.csv --write-mapping vendor.toml")
+def inspect(
+    file: Annotated[Path, typer.Argument(help="CSV (plain, gz, zst) or Parquet.")],
+    mapping: MappingOption = None,
+    write_mapping: Annotated[Path | None, typer.Option(help="Write the mapping used here.")] = None,
+    time_zone: ZoneOption = None,
+    output: FormatOption = Output.text,
+) -> None:
+    """Say what a file is: columns recognised, units checked against the data, problems."""
+    from subsight import pipeline
+    from subsight.settings import load
+    from subsight.surfaces import tables
+
+    with _progress() as progress:
+        progress(f"inspecting {file.name}")
+        found = pipeline.inspect(file, load(time_zone=time_zone), mapping)
+    if write_mapping:
+        write_mapping.write_text(found.mapping.to_toml(), encoding="utf-8")
+    if output is Output.json:
+        _print_json(found.to_json())
+    else:
+        tables.print_inspection(found)
+        if write_mapping:
+            print(f"\nmapping written to {write_mapping}")
+
+
+@app.command(epilog="Example: subsight ingest xdr 'daily/*.csv.zst' --workspace tellco")
+def ingest(
+    kind: Annotated[str, typer.Argument(help="xdr: data session records.")],
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
+    workspace: WorkspaceOption,
+    mapping: MappingOption = None,
+    engine: EngineOption = None,
+    time_zone: ZoneOption = None,
+    identifiers: IdentifiersOption = None,
+    output: FormatOption = Output.text,
+) -> None:
+    """Read records into a workspace; the same file twice counts once."""
+    if kind != "xdr":
+        raise ConfigurationError("the kind of records is unknown", found=kind, expected="xdr")
+    insight = _insight(workspace, create=True, engine=engine, time_zone=time_zone, identifiers=identifiers)
+    with _progress() as progress:
+        found = insight.ingest(*inputs, mapping=mapping, progress=progress)
+    if output is Output.json:
+        _print_json([{**entry.batch.manifest, "is_new": entry.is_new} for entry in found])
+        return
+    for entry in found:
+        counts = entry.batch.manifest
+        state = "read" if entry.is_new else "known already"
+        print(f"{entry.name}: {state}, {counts['accepted']:,} accepted, {counts['rejected']:,} rejected")
+
+
+@app.command(epilog="Example: subsight run telcom_data.csv --workspace tellco")
+def run(
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="Files, folders or globs to ingest first.")
+    ] = None,
+    workspace: WorkspaceOption = Path("workspace"),
+    mapping: MappingOption = None,
+    studies: Annotated[str | None, typer.Option(help="Only these, comma-separated.")] = None,
+    engine: EngineOption = None,
+    time_zone: ZoneOption = None,
+    identifiers: IdentifiersOption = None,
+    treatment: Annotated[str | None, typer.Option(help="mean, median, winsorise or none.")] = None,
+    parameters_from: Annotated[
+        str | None, typer.Option(help="Fit nothing: take the parameters of that run, or of 'current'.")
+    ] = None,
+    output: FormatOption = Output.text,
+) -> None:
+    """Ingest, compute every study over all that was ingested, and publish a run with its report."""
+    insight = _insight(
+        workspace, create=bool(inputs), engine=engine, time_zone=time_zone, identifiers=identifiers,
+        treatment=treatment,
+    )  # fmt: skip
+    chosen = [study.strip() for study in studies.split(",")] if studies else None
+    with _progress() as progress:
+        results = insight.run(
+            *(inputs or ()), mapping=mapping, studies=chosen, parameters_from=parameters_from,
+            progress=progress,
+        )  # fmt: skip
+    if output is Output.json:
+        _print_json(results.manifest)
+        return
+    _headline(results)
+    print(f"\nreport  {results.folder / 'report.html'}")
+
+
+def _headline(results: Any) -> None:
+    quality, manifest = results.quality, results.manifest
+    for entry in manifest["inputs"]:
+        print(
+            f"{entry['name']}: {entry['records']:,} records, {entry['accepted']:,} accepted, "
+            f"{entry['rejected']:,} rejected (mapping {entry['mapping']})"
+        )
+    for finding in quality["findings"]:
+        if finding["severity"] != "note":
+            print(f"  {finding['severity']:9} {finding['column']}: {finding['text']} ({finding['count']:,})")
+    without = quality["without_subscriber_count"]
+    if without:
+        print(f"  excluded  {without:,} sessions have no subscriber")
+    print(f"run {manifest['run']}: {manifest['tables']['profiles']['rows']:,} subscribers")
+
+
+@app.command(epilog="Example: subsight show tellco engagement --format json")
+def show(
+    workspace: WorkspaceArgument,
+    study: Annotated[str, typer.Argument(help="A study, or one answer such as engagement.clusters.")],
+    rows: Annotated[int, typer.Option(help="Rows of each table at most.")] = 12,
+    output: FormatOption = Output.text,
+) -> None:
+    """Print the answers of one study: question, table, reading."""
+    from subsight.surfaces import tables
+
+    results = _insight(workspace).results
+    answers = [results.answer(study)] if "." in study else results.answers(study)
+    if output is Output.json:
+        _print_json([answer.to_json() for answer in answers])
+        return
+    for answer in answers:
+        tables.print_answer(answer, rows)
+
+
+@app.command(epilog="Example: subsight export tellco mysql://root@127.0.0.1/test --table satisfaction")
+def export(
+    workspace: WorkspaceArgument,
+    target: Annotated[str, typer.Argument(help="A path (.csv, .parquet, .db) or a database URL.")],
+    table: Annotated[str, typer.Option(help="profiles, satisfaction, or an answer's id.")] = "satisfaction",
+    name: Annotated[str | None, typer.Option(help="Name in the target, if another.")] = None,
+    if_exists: Annotated[str, typer.Option(help="replace, append or fail.")] = "replace",
+    reveal: Annotated[Path | None, typer.Option(help="CSV of clear MSISDNs to join.")] = None,
+    output: FormatOption = Output.text,
+) -> None:
+    """Write a table to a file or database, read it back, and show the evidence."""
+    from subsight.surfaces import tables
+
+    if if_exists not in ("replace", "append", "fail"):
+        raise ConfigurationError(
+            "--if-exists is unknown", found=if_exists, expected="replace, append or fail"
+        )
+    with _progress() as progress:
+        progress(f"exporting {table}")
+        evidence = _insight(workspace).export(
+            target, table=table, name=name, if_exists=if_exists, reveal=reveal
+        )
+    if output is Output.json:
+        _print_json(vars(evidence))
+    else:
+        tables.print_evidence(evidence)
+
+
+@app.command(epilog="Example: subsight report tellco --output tellco.html")
+def report(
+    workspace: WorkspaceArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
+) -> None:
+    """Write the current run's report: one HTML file that needs nothing else."""
+    print(_insight(workspace).report(output))
+
+
+@app.command(epilog="Example: subsight runs tellco")
+def runs(workspace: WorkspaceArgument, output: FormatOption = Output.text) -> None:
+    """List the published runs, oldest first."""
+    opened = _insight(workspace).workspace
+    names = opened.runs()
+    current = opened.run().name if names else None
+    if output is Output.json:
+        _print_json([{"run": name, "is_current": name == current} for name in names])
+    else:
+        print("\n".join(f"{name}{'  current' if name == current else ''}" for name in names) or "no run yet")
+
+
+def main() -> NoReturn:
+    """Runs a command; what Subsight can explain is said in words, with its exit code."""
+    try:
+        app()
+    except SubsightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted: the previous run is intact", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)

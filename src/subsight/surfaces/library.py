@@ -1,0 +1,119 @@
+"""The library: a workspace opened in Python, with the same verbs as the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from subsight import pipeline
+from subsight.results import Results
+from subsight.settings import Settings, load
+from subsight.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from subsight.answers import Answer
+    from subsight.surfaces.export import Evidence
+
+__all__ = ["Insight"]
+
+
+class Insight:
+    """An operator's workspace: ingest records, publish runs, read tables and answers.
+
+    Nothing is kept open: every call reads what is published at that moment.
+    """
+
+    def __init__(self, workspace: Workspace, settings: Settings) -> None:
+        self.workspace = workspace
+        self.settings = settings
+
+    @classmethod
+    def open(cls, path: Path | str, *, create: bool = True, **settings: Any) -> Insight:
+        """The workspace at a path, made there if there is none; `settings` override its file.
+
+        Raises:
+            WorkspaceError: something else stands there, or (without `create`) there is none.
+            ConfigurationError: a setting is unknown or out of range.
+        """
+        loaded = load(Path(path) / "subsight.toml", **settings)
+        return cls(Workspace.create(path) if create else Workspace.open(path), loaded)
+
+    @property
+    def results(self) -> Results:
+        """The current run.
+
+        Raises:
+            NotFoundError: no run was published yet.
+        """
+        return Results(self.workspace.run())
+
+    def ingest(
+        self, *inputs: Path | str, mapping: str | None = None, progress: pipeline.Progress | None = None
+    ) -> list[pipeline.Ingested]:
+        """Reads files, folders or globs; the same content counts once (see `pipeline.ingest`)."""
+        return pipeline.ingest(self.workspace, inputs, self.settings, mapping_file=mapping, progress=progress)
+
+    def run(
+        self,
+        *inputs: Path | str,
+        mapping: str | None = None,
+        studies: Iterable[str] | None = None,
+        parameters_from: str | None = None,
+        progress: pipeline.Progress | None = None,
+    ) -> Results:
+        """Ingests the inputs, computes over everything ingested, and publishes a run with its report."""
+        from subsight.surfaces import report
+
+        folder = pipeline.run(
+            self.workspace,
+            inputs,
+            self.settings,
+            mapping_file=mapping,
+            studies=studies,
+            parameters_from=parameters_from,
+            finishers=[lambda staged: report.write(staged, staged / "report.html")],
+            progress=progress,
+        )
+        return Results(folder)
+
+    def table(self, name: str) -> pa.Table:
+        """A table of the current run, such as `profiles` or `satisfaction`, or an answer's by its id."""
+        return self.results.table(name)
+
+    def answer(self, question: str) -> Answer:
+        """The current run's answer to a question, such as `engagement.clusters`."""
+        return self.results.answer(question)
+
+    def score(self, profiles: pa.Table | list[dict[str, Any]]) -> pa.Table:
+        """Profiles scored by the current run's models (see `pipeline.score`)."""
+        return pipeline.score(self.workspace, profiles, self.settings)
+
+    def report(self, output: Path | str) -> Path:
+        """Writes the current run's report to a file."""
+        from subsight.surfaces import report
+
+        report.write(self.workspace.run(), Path(output))
+        return Path(output)
+
+    def export(
+        self,
+        target: str,
+        *,
+        table: str = "satisfaction",
+        name: str | None = None,
+        if_exists: Any = "replace",
+        reveal: Path | str | None = None,
+    ) -> Evidence:
+        """Writes a table of the current run to a file or database and reads it back as evidence.
+
+        `reveal` names a CSV of clear MSISDNs; those that are in the table get them in a column `msisdn`.
+        """
+        from subsight.surfaces.export import export
+
+        chosen = self.results.table(table)
+        if reveal is not None:
+            chosen = pipeline.reveal(self.workspace, chosen, Path(reveal))
+        return export(chosen, target, name=name or table.replace(".", "_"), if_exists=if_exists)

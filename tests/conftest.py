@@ -1,0 +1,95 @@
+"""What the tests share: the shared data where it is, and no skips where none are allowed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from subsight.store import Store, open_store
+
+SHARED = Path(os.environ.get("SUBSIGHT_SHARED", Path(__file__).parents[2] / "shared"))
+NO_SKIP = bool(os.environ.get("SUBSIGHT_NO_SKIP"))
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as attempt:
+        attempt.settimeout(1)
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _missing(marker: pytest.Mark) -> str | None:
+    """Why a marked test cannot run on this machine, or None."""
+    if marker.name == "spark":
+        return missing_for_spark()
+    if marker.name == "database":
+        port = {"mysql": 3306, "postgresql": 5432}.get(marker.args[0] if marker.args else "", 0)
+        if port and not _listening(port):
+            return f"no {marker.args[0]} server answers on 127.0.0.1:{port}"
+    if marker.name == "browser" and shutil.which("chromium") is None:
+        return "there is no Chromium"
+    if marker.name == "tellco" and not (SHARED / "data" / "tellco").is_dir():
+        return "the shared data are not here"
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for marker in item.iter_markers():
+            reason = _missing(marker)
+            # The shared data may be absent anywhere; everything else CI installs.
+            if reason and not (NO_SKIP and marker.name != "tellco"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def tellco_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shared TellCo extract, unpacked."""
+    import pyarrow as pa
+
+    source = SHARED / "data" / "tellco" / "tellco_xdr.csv.zst"
+    if not source.exists():
+        pytest.skip("the shared data are not here")
+    target = tmp_path_factory.mktemp("tellco") / "telcom_data.csv"
+    with pa.CompressedInputStream(pa.OSFile(str(source)), "zstd") as packed, target.open("wb") as file:
+        shutil.copyfileobj(packed, file)
+    return target
+
+
+SPARK = "local-cluster[2,1,1024] spark.sql.shuffle.partitions=3 spark.default.parallelism=3"
+
+
+def missing_for_spark() -> str | None:
+    if importlib.util.find_spec("pyspark") is None:
+        return "the extra spark is not installed"
+    return None if shutil.which("java") else "there is no Java"
+
+
+@pytest.fixture(scope="session")
+def spark_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """One session for all: a cluster takes seconds to start."""
+    reason = missing_for_spark()
+    if reason:
+        pytest.skip(reason)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUBSIGHT_SPARK_MASTER", SPARK)
+        # Where the workers would otherwise write: into the installed package.
+        patch.setenv("SPARK_WORKER_DIR", str(tmp_path_factory.mktemp("workers")))
+        store = open_store("spark", memory="1GB", scratch=tmp_path_factory.mktemp("spark"))
+    with store:
+        yield store
+
+
+@pytest.fixture(params=["duckdb", pytest.param("spark", marks=pytest.mark.spark)])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store on each engine."""
+    if request.param == "spark":
+        yield request.getfixturevalue("spark_store")
+    else:
+        with open_store("duckdb", memory="1GB") as opened:
+            yield opened
