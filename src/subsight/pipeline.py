@@ -277,7 +277,7 @@ def _compute(
             given["treatment"] if given else treatment.fit(store, sessions, contract, settings.treatment)
         )
         sessions = treatment.apply(sessions, contract, treated)
-        profiles = store.keep(profile(sessions, contract))
+        profiles = profile(store, sessions, contract)
         quality = _quality(store, batches, everything, settings)
     with ThreadPoolExecutor(1) as background:
         with clock.stage("models"):
@@ -356,8 +356,8 @@ def _fit_regressions(
     frame, target, period = _with_mix(scored, contract), "satisfaction_score", "same"
     if quality["periods"]["comparable"]:
         middle = datetime.fromisoformat(quality["periods"]["second"][0]).date()
-        before = profile(sessions.filter(nw.col("local_date") < nw.lit(middle)), contract)
-        after = profile(sessions.filter(nw.col("local_date") >= nw.lit(middle)), contract)
+        before = profile(store, sessions.filter(nw.col("local_date") < nw.lit(middle)), contract)
+        after = profile(store, sessions.filter(nw.col("local_date") >= nw.lit(middle)), contract)
         later = fitting.score(after, models).select("subscriber_id", later_score=nw.col("satisfaction_score"))
         # What came before may use every measure: it precedes the target and cannot define it.
         names = [*names, *distance_scores.ENGAGEMENT, *distance_scores.EXPERIENCE]

@@ -10,7 +10,7 @@ import pytest
 
 from subsight.contracts import Application
 from subsight.enrich import treatment
-from subsight.metrics import catalogue, commonest, profile
+from subsight.metrics import catalogue, profile
 from subsight.store import Store
 from subsight.tables import SESSIONS
 from subsight.units import unit_of
@@ -93,7 +93,7 @@ def same(found: Any, expected: Any) -> bool:
 
 def test_hand_made_people(store: Store) -> None:
     frame = treatment.apply(store.from_arrow(PEOPLE), CONTRACT, TREATMENT)
-    people = {row["subscriber_id"]: row for row in store.rows(profile(frame, CONTRACT))}
+    people = {row["subscriber_id"]: row for row in store.rows(profile(store, frame, CONTRACT))}
     assert set(people) == {"ana", "ben"}
     for name, expected in (("ana", EXPECTED_ANA), ("ben", EXPECTED_BEN)):
         for key, value in expected.items():
@@ -102,7 +102,7 @@ def test_hand_made_people(store: Store) -> None:
 
 def test_counts_are_whole_numbers(store: Store) -> None:
     frame = treatment.apply(store.from_arrow(PEOPLE), CONTRACT, TREATMENT)
-    schema = store.arrow(profile(frame, CONTRACT)).schema
+    schema = store.arrow(profile(store, frame, CONTRACT)).schema
     whole = [m.name for m in catalogue(APPS) if m.is_count]
     assert "total_bytes" in whole
     assert {name: str(schema.field(name).type) for name in whole} == dict.fromkeys(whole, "int64")
@@ -116,7 +116,7 @@ def test_splitting_the_sessions_over_tables_changes_nothing(store: Store, tmp_pa
     parts = treatment.apply(store.read(paths), CONTRACT, TREATMENT)
     columns = catalogue(APPS)
     one, other = (
-        {row["subscriber_id"]: row for row in store.rows(profile(frame, CONTRACT))}
+        {row["subscriber_id"]: row for row in store.rows(profile(store, frame, CONTRACT))}
         for frame in (whole, parts)
     )
     for who in one:
@@ -124,13 +124,18 @@ def test_splitting_the_sessions_over_tables_changes_nothing(store: Store, tmp_pa
             assert same(other[who][metric.name], one[who][metric.name]), metric.name
 
 
-def test_commonest_value_ties_go_to_the_smallest(store: Store) -> None:
+def test_commonest_handset_ties_go_to_the_smallest_name(store: Store) -> None:
     rows = [
-        {"subscriber_id": "a", "handset": h, "handset_manufacturer": "m"} for h in ("Z", "B", "B", "Z", "C")
+        {"subscriber_id": "a", "handset": h, "handset_manufacturer": f"maker of {h}"}
+        for h in ("Z", "B", "B", "Z", "C")
     ]
-    rows += [{"subscriber_id": "b", "handset": None}, {"subscriber_id": "c", "handset": "Q"}]
-    found = store.rows(commonest(store.from_arrow(sessions(*rows)), ("handset", "handset_manufacturer")))
-    assert {row["subscriber_id"]: row["handset"] for row in found} == {"a": "B", "c": "Q"}
+    rows += [{"subscriber_id": "b"}, {"subscriber_id": "c", "handset": "Q"}]
+    found = store.rows(
+        profile(store, treatment.apply(store.from_arrow(sessions(*rows)), CONTRACT, {}), CONTRACT)
+    )
+    assert {row["subscriber_id"]: (row["handset"], row["handset_manufacturer"]) for row in found} == {
+        "a": ("B", "maker of B"), "b": (None, None), "c": ("Q", None),
+    }  # fmt: skip
 
 
 def test_every_metric_has_a_definition_and_its_unit_in_its_name() -> None:

@@ -13,10 +13,10 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.contracts import Application, Contract
-from subsight.store import Frame
+from subsight.store import Frame, Store
 from subsight.units import unit_of
 
-__all__ = ["Metric", "catalogue", "commonest", "mean", "metric", "profile", "share", "total"]
+__all__ = ["Metric", "catalogue", "mean", "metric", "profile", "share", "total"]
 
 Expression = Any
 """A Narwhals aggregate expression."""
@@ -105,43 +105,46 @@ def _bound(expression: Callable[..., Expression], slug: str) -> Callable[[], Exp
     return lambda: expression(slug)
 
 
-def profile(sessions: Frame, contract: Contract) -> Frame:
+def profile(store: Store, sessions: Frame, contract: Contract) -> Frame:
     """One row per subscriber: every metric of the catalogue, and the commonest handset.
 
-    Sessions without a subscriber are left out. `subscriber_hash` breaks ties downstream.
+    Sessions without a subscriber are left out. The commonest handset is the one that most sessions
+    have, ties to the smallest name, null where none is known; `subscriber_hash` breaks ties
+    downstream. The frame is kept by the store.
     """
     known = sessions.filter(~nw.col("subscriber_id").is_null())
     metrics = catalogue(contract.applications)
+    handset = nw.col("handset")
     aggregated = known.group_by("subscriber_id").agg(
         nw.col("subscriber_hash").min().alias("subscriber_hash"),
         *(entry.expression().alias(entry.name) for entry in metrics),
+        handset.min().alias("handset"),
+        handset.max().alias("handset_highest"),
+        nw.col("handset_manufacturer").min().alias("handset_manufacturer"),
     )
     counts = [nw.col(entry.name).cast(nw.Int64) for entry in metrics if entry.is_count]
-    profiles = aggregated.with_columns(*counts)
-    handsets = commonest(known, ("handset", "handset_manufacturer"))
-    return profiles.join(handsets, on="subscriber_id", how="left")
-
-
-def commonest(sessions: Frame, columns: tuple[str, ...]) -> Frame:
-    """Per subscriber the combination of values that most sessions have, by the first column.
-
-    Sessions where the first column is null do not vote; ties go to the smallest value. Subscribers
-    with one value, nearly all, are settled by one aggregate; only the others are counted.
-    """
-    first = columns[0]
-    known = sessions.filter(~nw.col(first).is_null()).select("subscriber_id", *columns)
-    lowest = known.group_by("subscriber_id").agg(
-        *(nw.col(c).min().alias(c) for c in columns), nw.col(first).max().alias("highest")
+    profiles = store.keep(aggregated.with_columns(*counts))
+    several = profiles.filter(handset != nw.col("handset_highest")).select("subscriber_id")
+    winners = _commonest_handset(known, several)
+    joined = profiles.join(winners, on="subscriber_id", how="left")
+    return store.keep(
+        joined.with_columns(
+            handset=nw.coalesce(nw.col("winner"), handset),
+            handset_manufacturer=nw.coalesce(nw.col("winner_maker"), nw.col("handset_manufacturer")),
+        ).drop("winner", "winner_maker", "handset_highest")
     )
-    single = lowest.filter(nw.col(first) == nw.col("highest")).select("subscriber_id", *columns)
-    several = lowest.filter(nw.col(first) != nw.col("highest")).select("subscriber_id")
+
+
+def _commonest_handset(sessions: Frame, several: Frame) -> Frame:
+    """The commonest handset of the few subscribers that have more than one; only they are counted."""
+    known = sessions.filter(~nw.col("handset").is_null())
     counted = (
-        known.join(several, on="subscriber_id", how="inner")
-        .group_by("subscriber_id", first)
-        .agg(nw.len().alias("votes"), *(nw.col(c).min().alias(c) for c in columns[1:]))
+        known.select("subscriber_id", "handset", "handset_manufacturer")
+        .join(several, on="subscriber_id", how="inner")
+        .group_by("subscriber_id", "handset")
+        .agg(nw.len().alias("votes"), nw.col("handset_manufacturer").min().alias("winner_maker"))
+        .with_columns(fewest=-nw.col("votes"), one=nw.lit(1.0))
     )
-    best = counted.group_by("subscriber_id").agg(nw.col("votes").max().alias("most"))
-    tied = counted.join(best, on="subscriber_id", how="inner").filter(nw.col("votes") == nw.col("most"))
-    smallest = tied.group_by("subscriber_id").agg(nw.col(first).min().alias("smallest"))
-    winners = tied.join(smallest, on="subscriber_id", how="inner").filter(nw.col(first) == nw.col("smallest"))
-    return nw.concat([single, winners.select("subscriber_id", *columns)])
+    place = nw.col("one").cum_sum().over("subscriber_id", order_by=["fewest", "handset"])
+    first = counted.with_columns(place=place).filter(nw.col("place") == 1)
+    return first.select("subscriber_id", "winner_maker", winner=nw.col("handset"))

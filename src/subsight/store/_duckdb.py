@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import singledispatchmethod
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import narwhals as nw
+
+# DuckDB loads it anyway, at the first Arrow result; loaded that late it leaves type references behind
+# and the interpreter prints a page about leaks at exit.
+import pyarrow.dataset  # noqa: F401
 
 from subsight.errors import InputError, StorageError
 from subsight.privacy import PSEUDONYM_LENGTH, hmac_pads
@@ -36,6 +41,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_DATE = r"[1-9]\d{3}[-/]\d{1,2}[-/]\d{1,2}"
+_TIME = r"(?:[01]?\d|2[0-3]):\d{1,2}(?::\d{1,2}(?:\.\d+)?)?"
+_OFFSET = r"(?: ?UTC|Z|[+-]\d{2}(?::?\d{2})?)"
+# A wider reading would take "infinity" for an instant and ignore the zone in "5:03 America/Lima".
+_ISO = rf"^\s*{_DATE}(?:(?:T| +){_TIME}{_OFFSET}?)?\s*$"
+_BAD_INPUT = re.compile(r"gzip|zstd|frame|magic|csv|encod|no files found", re.IGNORECASE)
+
+
 class DuckDBStore(Store):
     """Tables in one in-process DuckDB connection."""
 
@@ -49,19 +62,27 @@ class DuckDBStore(Store):
         if scratch is not None:
             self._connection.execute("SET temp_directory = ?", [str(scratch)])
         self._kept = 0
+        self._keys: list[bytes] = []
 
     def read(self, paths: Sequence[Path]) -> Frame:
-        relation = self._connection.read_parquet([str(path) for path in paths], union_by_name=True)
+        names = [_pattern(path) for path in paths]
+        relation = self._connection.read_parquet(names, union_by_name=True, hive_partitioning=False)
         return nw.from_native(relation)
 
     def read_csv(self, path: Path, columns: int, csv: CsvFormat) -> Frame:
         names = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(columns))
         self.ragged_lines()
-        relation = self._connection.sql(
-            f"SELECT row_number() OVER () AS record, * FROM read_csv({_literal(str(path))}, header = true, "
-            f"auto_detect = false, columns = {{{names}}}, delim = {_literal(csv.delimiter)}, quote = '\"', "
-            f"escape = '\"', encoding = {_literal(csv.encoding)}, store_rejects = true, rejects_limit = 0)"
+        _check_whole(path)
+        query = (
+            f"SELECT row_number() OVER () AS record, * FROM read_csv({_literal(_pattern(path))}, "
+            f"header = true, auto_detect = false, columns = {{{names}}}, delim = {_literal(csv.delimiter)}, "
+            f"quote = '\"', escape = '\"', encoding = {_literal(csv.encoding)}, "
+            f"store_rejects = true, rejects_limit = 0)"
         )
+        try:
+            relation = self._connection.sql(query)
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            raise _unreadable(path, error) from error
         return nw.from_native(relation)
 
     def ragged_lines(self) -> list[tuple[int, str]]:
@@ -76,7 +97,7 @@ class DuckDBStore(Store):
 
     def numbered(self, path: Path) -> Frame:
         try:
-            relation = self._connection.read_parquet(str(path))
+            relation = self._connection.read_parquet(_pattern(path), hive_partitioning=False)
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise _unreadable(path, error) from error
         columns = ", ".join(f"{_quote(name)} AS c{i}" for i, name in enumerate(relation.columns))
@@ -90,6 +111,12 @@ class DuckDBStore(Store):
         except (duckdb.IOException, duckdb.InvalidInputException, duckdb.OutOfMemoryException) as error:
             raise _failed(error) from error
         return nw.from_native(self._connection.table(name))
+
+    def keep_records(self, frame: Frame) -> Frame:
+        # row_number() would keep a scan on one core; a new table's rowid is the same number for nothing.
+        names = [name for name in frame.collect_schema().names() if name != "record"]
+        kept = self.keep(frame.select(*names)).to_native()
+        return nw.from_native(kept.project(f"rowid + 1 AS record, {', '.join(map(_quote, names))}"))
 
     def write(self, frame: Frame, path: Path, order_by: Sequence[str] = ()) -> int:
         relation = frame.to_native()
@@ -157,29 +184,33 @@ class DuckDBStore(Store):
     def _(self, scalar: Instant, types: Mapping[str, str]) -> str:
         value = _quote(scalar.column)
         zone = _literal(scalar.zone)
-        if types[scalar.column].startswith("TIMESTAMP WITH"):
-            instant = value
+        if types[scalar.column].startswith(("TIMESTAMP WITH", "TIMESTAMPTZ")):
+            instant = f"{value}::TIMESTAMPTZ"
         elif types[scalar.column].startswith(("TIMESTAMP", "DATE")):
             instant = f"timezone({zone}, {value}::TIMESTAMP)"
         elif scalar.pattern == "iso":
             # An explicit offset wins; without one the text is wall-clock time in the zone.
-            offset = r"([Zz]|[+-]\d{2}:?\d{2}|[+-]\d{2})$"
             instant = (
-                f"CASE WHEN regexp_matches({value}, '\\d[T ].*{offset}') "
-                f"THEN try_cast({value} AS TIMESTAMPTZ) "
+                f"CASE WHEN NOT regexp_matches({value}, '{_ISO}') THEN NULL "
+                f"WHEN regexp_matches({value}, ':.*{_OFFSET}\\s*$') THEN try_cast({value} AS TIMESTAMPTZ) "
                 f"ELSE timezone({zone}, try_cast({value} AS TIMESTAMP)) END"
             )
         else:
-            instant = f"timezone({zone}, try_strptime({value}, {_literal(scalar.pattern)}))"
+            parsed = f"try_strptime({value}, {_literal(scalar.pattern)})"
+            # Two digits under %Y are a wrong pattern, not the year 19.
+            parsed = f"CASE WHEN year({parsed}) > 999 THEN {parsed} END"
+            instant = parsed if "%z" in scalar.pattern else f"timezone({zone}, {parsed})"
         if scalar.milliseconds is None:
             return instant
-        # Milliseconds that are missing or no number leave the instant at its own resolution.
-        extra = f"coalesce(try_cast({_quote(scalar.milliseconds)} AS DOUBLE), 0)"
-        return f"({instant} + to_milliseconds(CAST({extra} AS BIGINT)))"
+        # Milliseconds that are missing, no number or decades leave the instant at its own resolution.
+        extra = f"try_cast({_quote(scalar.milliseconds)} AS DOUBLE)"
+        whole = f"CASE WHEN abs({extra}) < 1e12 THEN CAST({extra} AS BIGINT) ELSE 0 END"
+        return f"({instant} + to_milliseconds({whole}))"
 
     @_sql.register
     def _(self, scalar: Digits, types: Mapping[str, str]) -> str:
-        value = f"regexp_replace(trim(CAST({_quote(scalar.column)} AS VARCHAR)), '\\.0+$', '')"
+        value = _quote(scalar.column)
+        value = f"regexp_replace(trim(CAST({value} AS VARCHAR)), '^([^.]*)\\.0+\\s*$', '\\1')"
         if types[scalar.column] in ("DOUBLE", "FLOAT"):
             # Past 2^53 a double no longer holds every digit.
             number = _quote(scalar.column)
@@ -192,11 +223,15 @@ class DuckDBStore(Store):
     def _(self, scalar: Pseudonym, types: Mapping[str, str]) -> str:
         # The padded keys are variables, so that no query text or plan shows them.
         inner, outer = hmac_pads(scalar.key)
-        self._connection.execute("SET VARIABLE hmac_inner = ?", [inner])
-        self._connection.execute("SET VARIABLE hmac_outer = ?", [outer])
+        # Frames are lazy: each key keeps its own variables.
+        if scalar.key not in self._keys:
+            self._keys.append(scalar.key)
+        n = self._keys.index(scalar.key)
+        self._connection.execute(f"SET VARIABLE hmac_inner_{n} = ?", [inner])
+        self._connection.execute(f"SET VARIABLE hmac_outer_{n} = ?", [outer])
         text = f"encode({_quote(scalar.column)})"
-        inside = f"unhex(sha256(getvariable('hmac_inner')::BLOB || {text}))"
-        return f"left(sha256(getvariable('hmac_outer')::BLOB || {inside}), {PSEUDONYM_LENGTH})"
+        inside = f"unhex(sha256(getvariable('hmac_inner_{n}')::BLOB || {text}))"
+        return f"left(sha256(getvariable('hmac_outer_{n}')::BLOB || {inside}), {PSEUDONYM_LENGTH})"
 
     @_sql.register
     def _(self, scalar: OrderHash, types: Mapping[str, str]) -> str:
@@ -223,9 +258,10 @@ class DuckDBStore(Store):
 def _text(column: str, types: Mapping[str, str], missing: Sequence[str] = ()) -> str:
     if types[column] != "VARCHAR":
         return _quote(column)
-    words = ", ".join(_literal(word.lower()) for word in (*MISSING_WORDS, *missing))
+    # A list of words after IN becomes a join, which costs twice as much and loses the rows' order.
+    words = "|".join(re.escape(word.lower()) for word in (*MISSING_WORDS, *missing))
     trimmed = f"trim({_quote(column)})"
-    return f"CASE WHEN lower({trimmed}) NOT IN ({words}) THEN {trimmed} END"
+    return f"CASE WHEN NOT regexp_full_match({trimmed}, {_literal(f'(?i){words}')}) THEN {trimmed} END"
 
 
 def _quote(name: str) -> str:
@@ -234,6 +270,25 @@ def _quote(name: str) -> str:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def _pattern(path: Path) -> str:
+    """A path as a glob pattern that matches it alone."""
+    return re.sub(r"([*?[])", r"[\1]", str(path))
+
+
+def _check_whole(path: Path) -> None:
+    """Raises where a .zst file is cut short: DuckDB would read what there is and say nothing."""
+    if path.suffix != ".zst":
+        return
+    import pyarrow as pa
+
+    try:
+        with pa.input_stream(str(path), compression="zstd") as stream:
+            while stream.read(1 << 20):
+                pass
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
@@ -245,7 +300,10 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     )
 
 
-def _failed(error: Exception) -> StorageError:
+def _failed(error: Exception) -> InputError | StorageError:
+    message = str(error).splitlines()[0]
+    if isinstance(error, duckdb.Error) and _BAD_INPUT.search(message):
+        return _unreadable(Path("an input"), error)
     return StorageError(
         "intermediate or published data could not be written",
         found=str(error).splitlines()[0][:300],

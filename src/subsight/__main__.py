@@ -1,0 +1,5 @@
+"""`python -m subsight`."""
+
+from subsight.surfaces.cli import main
+
+main()
