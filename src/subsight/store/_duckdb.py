@@ -14,7 +14,7 @@ import narwhals as nw
 
 # DuckDB loads it anyway, at the first Arrow result; loaded that late it leaves type references behind
 # and the interpreter prints a page about leaks at exit.
-import pyarrow.dataset  # noqa: F401
+import pyarrow.dataset
 
 from subsight.errors import InputError, StorageError
 from subsight.privacy import PSEUDONYM_LENGTH, hmac_pads
