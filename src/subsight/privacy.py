@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["PSEUDONYM_LENGTH", "hmac_pads", "is_pseudonym", "normalise", "pseudonym", "suppress"]
+from subsight.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["PSEUDONYM_LENGTH", "hmac_pads", "is_pseudonym", "normalise", "pseudonym", "reveal", "suppress"]
 
 PSEUDONYM_LENGTH: Final = 32
 _BLOCK: Final = 64
@@ -51,6 +58,65 @@ def hmac_pads(key: bytes) -> tuple[bytes, bytes]:
 def is_pseudonym(text: str) -> bool:
     """Whether a text has the form of a pseudonym: 32 lower-case hex digits."""
     return len(text) == PSEUDONYM_LENGTH and not set(text) - set("0123456789abcdef")
+
+
+def reveal(table: pa.Table, clear_ids: Path, key: bytes) -> tuple[pa.Table, int]:
+    """The table with a column `msisdn` after `subscriber_id`, and how many rows it is known for.
+
+    `clear_ids` is a CSV file of one column of clear MSISDNs, with or without a header; each is
+    normalised and hashed with `key`, as at ingest. A row of any other subscriber has null.
+
+    Raises:
+        InputError: the file cannot be read or holds no such column, or the table has no
+            `subscriber_id` or an `msisdn` already.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names = table.column_names
+    if "subscriber_id" not in names or "msisdn" in names:
+        raise InputError(
+            "the table cannot be joined with clear identifiers",
+            found=f"columns {', '.join(names)}",
+            expected="a column subscriber_id and none called msisdn",
+            do="name another table",
+        )
+    clear = _clear_ids(clear_ids)
+    pseudonyms = pa.array([pseudonym(number, key) for number in clear], pa.string())
+    at = pc.index_in(table["subscriber_id"].cast(pa.string()), value_set=pseudonyms)
+    revealed = pa.array(clear, pa.string()).take(at.combine_chunks())
+    joined = table.add_column(names.index("subscriber_id") + 1, "msisdn", revealed)
+    return joined, len(revealed) - revealed.null_count
+
+
+def _clear_ids(path: Path) -> list[str]:
+    """The distinct normalised identifiers of a CSV file; a first line without digits is its header."""
+    found: dict[str, None] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            for line, cells in enumerate(csv.reader(lines), 1):
+                number = normalise(cells[0]) if cells else None
+                # Other separators would run two columns' digits into one identifier.
+                if len(cells) > 1 or (number and set(cells[0]) & set(";|\t")):
+                    raise InputError(
+                        f"{path} is no list of identifiers",
+                        found=f"more than one column in line {line}",
+                        expected="one column of clear MSISDNs",
+                        do="keep that column alone",
+                    )
+                if number:
+                    found[number] = None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path} cannot be read", found=str(error), expected="a CSV file in UTF-8"
+        ) from error
+    if not found:
+        raise InputError(
+            f"{path} holds no identifier",
+            expected="one column of clear MSISDNs; a number such as 3.36E+10 lost its digits",
+            do="export the list again, the column as text",
+        )
+    return list(found)
 
 
 def suppress(
