@@ -289,7 +289,7 @@ def _compute(
             if not given:
                 models |= _fit_regressions(store, sessions, scored, models, contract, quality, settings)
         inputs = Inputs(store, sessions, scored, contract, settings, treated, models, quality)
-        found = _answer(inputs, wanted, elbow, clock)
+        found = _answer(inputs, wanted, elbow, clock, _carried(workspace, wanted))
     with clock.stage("publish"):
         tables = _write_tables(store, scored, models, folder)
         studies = _write_answers(workspace, batches, found, wanted, folder)
@@ -297,7 +297,10 @@ def _compute(
             _write_json(folder / "models" / f"{name}.json", record)
         _write_json(folder / "quality.json", quality)
         manifest = _manifest(batches, settings, treated, tables, studies, contract, store)
-        _write_json(folder / "manifest.json", manifest)
+        _write_json(
+            folder / "manifest.json",
+            {"run": folder.name.removeprefix(".staged-"), **manifest, "timings": clock.seconds},
+        )
 
 
 def _contract(batches: Sequence[Batch]) -> Contract:
@@ -432,11 +435,27 @@ def _questions(study: str) -> tuple[Question, ...]:
     return questions
 
 
+def _carried(workspace: Workspace, wanted: tuple[str, ...]) -> dict[str, Answer]:
+    """The current run's answers of studies that this run leaves out: the memo may build on them."""
+    try:
+        earlier = workspace.run()
+    except NotFoundError:
+        return {}
+    texts = [path.read_text(encoding="utf-8") for path in sorted((earlier / "answers").glob("*.json"))
+             if path.stem not in wanted]  # fmt: skip
+    answers = [Answer.from_json(value) for text in texts for value in json.loads(text)]
+    return {answer.id: answer for answer in answers}
+
+
 def _answer(
-    inputs: Inputs, wanted: tuple[str, ...], elbow: Future[dict[str, Any]] | None, clock: _Clock
+    inputs: Inputs,
+    wanted: tuple[str, ...],
+    elbow: Future[dict[str, Any]] | None,
+    clock: _Clock,
+    carried: Mapping[str, Answer],
 ) -> dict[str, list[Answer]]:
     found: dict[str, list[Answer]] = {}
-    given: dict[str, Answer] = {}
+    given = dict(carried)
     for study in wanted:
         with clock.stage(f"study {study}"):
             if (
@@ -536,11 +555,10 @@ def _manifest(
 
 
 def _stamp(folder: Path, clock: _Clock) -> None:
-    """Adds what is only known at the end: the run's name and the seconds of each stage."""
+    """Adds the seconds of the stages that came after the manifest was written."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    name = folder.name.removeprefix(".staged-")
-    _write_json(path, {"run": name, **manifest, "timings": clock.seconds})
+    _write_json(path, {**manifest, "timings": clock.seconds})
 
 
 def _write_json(path: Path, value: Any) -> None:

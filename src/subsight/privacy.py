@@ -124,8 +124,8 @@ def suppress(
 ) -> tuple[list[dict[str, Any]], int]:
     """Rows with the numbers of small groups blanked, and how many rows that were.
 
-    A row with fewer than `minimum` subscribers keeps its labels (text and booleans) and loses its
-    numbers. Where only one row is small, the next smallest is blanked too: a total would reveal it.
+    A row with fewer than `minimum` subscribers keeps its labels (text, flags, cluster, hour,
+    decile and rank numbers) and loses its other numbers. Where only one row is small, the next smallest is blanked too: a total would reveal it.
     """
     sizes = [row[group_size] for row in rows]
     small = {i for i, size in enumerate(sizes) if size is not None and 0 < size < minimum}
@@ -136,5 +136,9 @@ def suppress(
     return [_blank(row) if i in small else dict(row) for i, row in enumerate(rows)], len(small)
 
 
+_LABELS: Final = ("cluster", "hour", "decile", "rank", "bin_low", "bin_high")
+
+
 def _blank(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v if isinstance(v, str | bool) else None for k, v in row.items()}
+    """The row with its labels only: text, flags, and the numbers that name a row."""
+    return {k: v if isinstance(v, str | bool) or k.endswith(_LABELS) else None for k, v in row.items()}

@@ -54,9 +54,8 @@ def _imports(path: Path) -> set[str]:
 
 def test_modules_do_not_import_in_a_circle() -> None:
     names = {
-        path: "subsight" + "".join(f".{p}" for p in path.relative_to(ROOT).with_suffix("").parts).removesuffix(
-            ".__init__"
-        )
+        path: "subsight"
+        + "".join(f".{p}" for p in path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in FILES
     }
     # A package's face may load its own parts late, and its parts look at the face: not a circle of rooms.

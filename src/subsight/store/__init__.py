@@ -174,6 +174,13 @@ class Store(ABC):
     def keep(self, frame: Frame) -> Frame:
         """The same rows, computed now and once."""
 
+    def keep_records(self, frame: Frame) -> Frame:
+        """As `keep`, for a frame with one row for each of `read_csv` or `numbered`, in their order.
+
+        An engine that numbers rows at a cost may leave that until they are kept.
+        """
+        return self.keep(frame)
+
     @abstractmethod
     def write(self, frame: Frame, path: Path, order_by: Sequence[str] = ()) -> int:
         """Writes one Parquet file, all there or not there; how many rows.

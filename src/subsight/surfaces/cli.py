@@ -268,7 +268,7 @@ def export(
             target, table=table, name=name, if_exists=if_exists, reveal=reveal
         )
     if output is Output.json:
-        _print_json(vars(evidence))
+        _print_json({**vars(evidence), "checksum": [vars(check) for check in evidence.checksum]})
     else:
         tables.print_evidence(evidence)
 

@@ -65,8 +65,12 @@ class Insight:
         progress: pipeline.Progress | None = None,
     ) -> Results:
         """Ingests the inputs, computes over everything ingested, and publishes a run with its report."""
+        from threading import Thread
+
         from subsight.surfaces import report
 
+        # The renderer takes a while to start, which passes while the engine works.
+        Thread(target=report.prepare, daemon=True).start()
         folder = pipeline.run(
             self.workspace,
             inputs,

@@ -1,0 +1,174 @@
+"""The read side of a run: its manifest, answers, quality, models and tables, with small groups suppressed.
+
+Every surface reads through here, so no chart, table or export of an answer sees a small group.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from subsight.answers import Answer
+from subsight.contracts import Column
+from subsight.errors import NotFoundError, WorkspaceError
+from subsight.privacy import suppress
+from subsight.tables import SESSIONS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Answer", "Column", "Results"]
+
+_RANKED: Final = "Rows are single pseudonymous subscribers, ranked: no group is small, none is suppressed."
+
+
+class Results:
+    """A run's folder, read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        """What was read and published: inputs, settings, versions, tables, studies, timings.
+
+        Raises:
+            NotFoundError: the folder holds no run.
+            WorkspaceError: the manifest cannot be read.
+        """
+        if not (self.folder / "manifest.json").exists():
+            raise NotFoundError(
+                f"{self.folder} holds no run",
+                expected="a folder with a manifest.json",
+                do="name a run's folder",
+            )
+        manifest: Mapping[str, Any] = self._read("manifest.json")
+        return manifest
+
+    @cached_property
+    def quality(self) -> Mapping[str, Any]:
+        """What ingest found; days with few subscribers are suppressed in `coverage`."""
+        quality: Mapping[str, Any] = self._read("quality.json")
+        coverage = quality.get("coverage") or []
+        if not coverage:
+            return quality
+        rows, count = suppress(coverage, "subscriber_count", self.minimum_group)
+        return {**quality, "coverage": rows, "suppressed_day_count": count}
+
+    @property
+    def minimum_group(self) -> int:
+        """Subscribers that a group needs to be shown, as the run was set."""
+        minimum = self.manifest.get("settings", {}).get("minimum_group")
+        if not isinstance(minimum, int):
+            raise WorkspaceError(
+                f"{self.folder / 'manifest.json'} does not say which groups are small",
+                found=f"settings.minimum_group = {minimum!r}",
+                expected="a whole number",
+                do="publish the run again",
+            )
+        return minimum
+
+    def studies(self) -> list[str]:
+        """The studies that the run holds, in the order in which they were published."""
+        return list(self.manifest["studies"])
+
+    def answers(self, study: str) -> list[Answer]:
+        """A study's answers; the numbers of small groups are null and a note says how many groups.
+
+        Raises:
+            NotFoundError: the run has no such study.
+        """
+        self._known(study, self.studies(), "study")
+        found = self._read(f"answers/{study}.json")
+        return [self._respectful(Answer.from_json(value)) for value in found]
+
+    def answer(self, id: str) -> Answer:
+        """One answer by its id, `study.question`.
+
+        Raises:
+            NotFoundError: the run has no such study or answer.
+        """
+        answers = {answer.id: answer for answer in self.answers(id.partition(".")[0])}
+        self._known(id, answers, "answer")
+        return answers[id]
+
+    def tables(self) -> list[str]:
+        """The names of the published tables."""
+        return list(self.manifest["tables"])
+
+    def path(self, table: str) -> Path:
+        """A published table's Parquet file.
+
+        Raises:
+            NotFoundError: the run has no such table.
+        """
+        self._known(table, self.tables(), "table")
+        return self.folder / "tables" / Path(str(self.manifest["tables"][table]["file"])).name
+
+    def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A published table, or some of its columns: one row per subscriber, not suppressed.
+
+        Raises:
+            NotFoundError: the run has no such table, or the table no such column.
+        """
+        import pyarrow.parquet as pq
+
+        path = self.path(name)
+        for column in columns or ():
+            self._known(column, pq.read_schema(path).names, f"column of {name}")
+        return pq.read_table(path, columns=columns)
+
+    def models(self) -> dict[str, Mapping[str, Any]]:
+        """The fit records of the run's models by name: features, parameters, fit, card."""
+        files = sorted((self.folder / "models").glob("*.json"))
+        return {path.stem: self._read(f"models/{path.name}") for path in files}
+
+    def definitions(self) -> list[Column]:
+        """The published columns of a session, with their meanings; families stand once, with `{name}`."""
+        return [column for column in SESSIONS if not column.internal]
+
+    def _respectful(self, answer: Answer) -> Answer:
+        if answer.ranks_subscribers:
+            return replace(answer, notes=(*answer.notes, _RANKED))
+        if answer.group_size is None or not answer.rows:
+            return answer
+        if answer.group_size not in answer.columns:
+            raise WorkspaceError(
+                f"the answer {answer.id} does not say how large its groups are",
+                found=f"columns {', '.join(answer.columns)}",
+                expected=f"a column {answer.group_size}",
+                do="publish the run again",
+            )
+        rows, count = suppress(answer.rows, answer.group_size, self.minimum_group)
+        if not count:
+            return answer
+        note = (
+            f"{count} of {len(rows)} groups are not shown: fewer than {self.minimum_group} subscribers, "
+            "or the next smallest where a total would reveal one."
+        )
+        return replace(answer, rows=rows, notes=(*answer.notes, note))
+
+    def _known(self, name: str, names: Iterable[str], kind: str) -> None:
+        known = sorted(names)
+        if name not in known:
+            raise NotFoundError(
+                f"the run {self.manifest.get('run', self.folder.name)} has no {kind} {name!r}",
+                expected=", ".join(known) or f"no {kind} was published",
+                do=f"name one of these, or run again to publish the {kind}" if known else "run again",
+            )
+
+    def _read(self, name: str) -> Any:
+        path = self.folder / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise WorkspaceError(
+                f"{path} cannot be read",
+                found=str(error),
+                expected="JSON as a run publishes it",
+                do="publish the run again",
+            ) from error

@@ -1,0 +1,272 @@
+"""Says what a file is: columns, units, problems; and chooses the mapping by which it is read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import narwhals as nw
+
+from subsight.errors import MappingError
+from subsight.settings import Settings
+from subsight.sources import mapping as mappings
+from subsight.sources import xdr
+from subsight.sources.checks import Finding
+from subsight.sources.files import InputFile
+from subsight.sources.mapping import Mapping
+from subsight.sources.proposal import Certainty, Guess, Proposal, propose
+from subsight.sources.xdr import Parsed, Reading
+from subsight.store import Instant, Scalar, Store, Text
+from subsight.tables import SESSIONS
+
+__all__ = ["InspectedColumn", "Inspection", "choose", "inspect"]
+
+_TIMES: Final = 20_000
+_KNOWN: Final = 0.8
+"""Share of a shipped mapping's columns that a header must hold to be that vendor's."""
+
+
+@dataclass(frozen=True)
+class InspectedColumn:
+    """What one source column is: `column` is null where it is not used.
+
+    `unit_certainty` is `checked` (the data confirm or correct the unit), `declared` (the source says
+    so) or `assumed` (nobody does). `certainty` is `sure`, `likely` or `guess`; a guess is never used.
+    """
+
+    source: str
+    column: str | None
+    certainty: Certainty | None
+    unit: str | None
+    unit_certainty: str | None
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything that a file shows of itself, without a workspace.
+
+    Attributes:
+        file: name, kind, delimiter, encoding, records (readable lines), columns.
+        mapping: the mapping by which it was read: given, shipped or proposed.
+        origin: which of these.
+        columns: one entry for each source column, in the file's order.
+        rejects: records that ingest would refuse, by column and reason.
+        coverage: first and last instant (UTC) and accepted sessions by local date.
+    """
+
+    file: dict[str, Any]
+    mapping: Mapping
+    origin: str
+    columns: tuple[InspectedColumn, ...]
+    findings: tuple[Finding, ...]
+    rejects: tuple[dict[str, Any], ...]
+    coverage: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The inspection as JSON values."""
+        return {
+            "file": self.file,
+            "mapping": self.mapping.name,
+            "origin": self.origin,
+            "columns": [asdict(column) for column in self.columns],
+            "findings": [finding.to_json() for finding in self.findings],
+            "rejects": list(self.rejects),
+            "coverage": self.coverage,
+        }
+
+
+def choose(store: Store, file: InputFile, settings: Settings) -> Mapping:
+    """The mapping for a file: a shipped one that its header fits, else what is sure and likely of it.
+
+    Raises:
+        MappingError: columns without which no session can be read are not recognised.
+    """
+    known = _shipped(file)
+    if known and _reads_times(store, file, known, settings):
+        return known
+    proposal = propose(store, file, settings)
+    if known:
+        return _with_formats(known, proposal)
+    _require(proposal, file)
+    return proposal.mapping
+
+
+def inspect(store: Store, file: InputFile, settings: Settings, mapping: Mapping | None = None) -> Inspection:
+    """What a file is, by a given mapping, a shipped one, or a proposed one.
+
+    Units that contradict the data are findings here, where ingest refuses them.
+
+    Raises:
+        MappingError: the mapping's required columns are missing, or none can be proposed.
+        InputError: the file cannot be read.
+    """
+    proposal = propose(store, file, settings)
+    used = mapping or _shipped(file)
+    origin = "given" if mapping else "shipped" if used else "proposed"
+    if used and not mapping and not _reads_times(store, file, used, settings):
+        used = _with_formats(used, proposal)
+    if used is None:
+        _require(proposal, file)
+        used = proposal.mapping
+    parsed = xdr.parse_leniently(store, file, used, settings)
+    # Nothing that a key touches leaves this function: any will do.
+    reading = xdr.read(store, parsed, used, settings, os.urandom(32))
+    refusals = tuple(
+        Finding("", "unit", "refused", 0, f"{error.what}: {error.found}; {error.do}")
+        for error in parsed.decisions.refusals
+    )
+    return Inspection(
+        _facts(store, file, parsed),
+        used,
+        origin,
+        tuple(_columns(file, used, origin, proposal, parsed)),
+        (*refusals, *parsed.decisions.findings),
+        _rejects(store, parsed, reading),
+        _coverage(store, reading),
+    )
+
+
+def _shipped(file: InputFile) -> Mapping | None:
+    """The shipped mapping that most of whose columns, and all required ones, are in the header."""
+    fitting = []
+    for mapping in mappings.shipped():
+        places = mapping.positions(file.header)
+        found = sum(column.name in places for column in mapping.columns)
+        required = {column.name for column in mapping.contract if column.required}
+        if required <= set(places) and found >= _KNOWN * len(mapping.columns):
+            fitting.append((found, mapping))
+    return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
+
+
+def _reads_times(store: Store, file: InputFile, mapping: Mapping, settings: Settings) -> bool:
+    """Whether the mapping's formats read the times of the first records."""
+    places = mapping.positions(file.header)
+    times: dict[str, Scalar] = {}
+    for column in mapping.columns:
+        if column.name in places and mapping.contract[column.name].kind == "instant":
+            source = f"c{places[column.name]}"
+            times[column.name] = Instant(source, column.format or "iso", settings.time_zone)
+            times[f"{column.name}_text"] = Text(source)
+    sample = store.derive(xdr.records(store, file).head(_TIMES), times)
+    counts = store.row(sample.select(*(nw.col(name).count() for name in times)))
+    store.ragged_lines()
+    return all(counts[n] >= 0.99 * counts[f"{n}_text"] for n in times if not n.endswith("_text"))
+
+
+def _with_formats(mapping: Mapping, proposal: Proposal) -> Mapping:
+    """The mapping with the formats of times that the data themselves prove."""
+    proven = {g.name: g.format for g in proposal.guesses.values() if g.certainty == "sure" and g.format}
+    columns = tuple(
+        replace(column, format=proven.get(column.name, column.format)) for column in mapping.columns
+    )
+    return replace(mapping, columns=columns)
+
+
+def _require(proposal: Proposal, file: InputFile) -> None:
+    used = {column.name for column in proposal.mapping.columns}
+    required = [column for column in SESSIONS if column.required and column.name not in used]
+    summed = {name.rpartition("_bytes")[0][-2:] + "_bytes" for name in used if name.startswith("app_")}
+    missing = [column for column in required if column.name not in summed]
+    if not missing:
+        return
+    doubts = [
+        f"{file.header[position]!r} as {guess.name} ({guess.evidence})"
+        for position, guess in proposal.guesses.items()
+        if guess.certainty == "guess" and guess.name in {column.name for column in missing}
+    ]
+    raise MappingError(
+        f"{file.path.name} has no column that is surely or likely {' or '.join(c.name for c in missing)}",
+        found="; ".join(doubts) if doubts else f"the columns {', '.join(file.header[:20])}",
+        expected="; ".join(f"{column.name}: {column.meaning}" for column in missing),
+        do="write a mapping (TOML: [columns.NAME] with source, unit, format) and pass it with --mapping",
+    )
+
+
+def _facts(store: Store, file: InputFile, parsed: Parsed) -> dict[str, Any]:
+    records = int(store.row(parsed.records.select(count=nw.len()))["count"]) + len(parsed.ragged)
+    return {
+        "name": file.path.name,
+        "kind": file.kind,
+        "delimiter": file.csv.delimiter if file.csv else None,
+        "encoding": file.csv.encoding if file.csv else None,
+        "records": records,
+        "columns": len(file.header),
+    }
+
+
+def _columns(
+    file: InputFile, used: Mapping, origin: str, proposal: Proposal, parsed: Parsed
+) -> list[InspectedColumn]:
+    decisions = parsed.decisions
+    swapped = {"duration_s": "duration_ms", "duration_ms": "duration_s"} if decisions.swapped else {}
+    by_position = {
+        position: swapped.get(name, name) for name, position in used.positions(file.header).items()
+    }
+    found = []
+    for position, header in enumerate(file.header):
+        guess, name = proposal.guesses.get(position), by_position.get(position)
+        if name is None:
+            evidence = f"perhaps {guess.name}: {guess.evidence}" if guess else "not recognised"
+            certainty: Certainty | None = "guess" if guess else None
+            found.append(InspectedColumn(header, None, certainty, None, None, evidence))
+            continue
+        certainty, evidence = _judged(name, guess, used, origin)
+        unit = decisions.units.get(name) or ("ms" if name.endswith(":milliseconds") else None)
+        how = decisions.certainty.get(name) or ("declared" if unit else None)
+        found.append(InspectedColumn(header, name, certainty, unit, how, evidence))
+    return found
+
+
+def _judged(name: str, guess: Guess | None, used: Mapping, origin: str) -> tuple[Certainty, str]:
+    """How sure a mapped column is: the mapping names it, the data may agree, be silent or object."""
+    if origin == "proposed" and guess:
+        return guess.certainty, guess.evidence
+    named = f"named as the mapping {used.name} says"
+    if guess is None:
+        return "likely", named
+    if _same(name, guess.name):
+        # A whole header of a known vendor's names is more than one name alone.
+        is_known = origin == "shipped" and guess.certainty != "guess"
+        return ("sure" if is_known else guess.certainty), f"{named}; {guess.evidence}"
+    return "likely", f"{named}; the data suggest {guess.name}: {guess.evidence}"
+
+
+def _same(name: str, other: str) -> bool:
+    """Whether two canonical names are one; applications may be named differently."""
+    if name.startswith("app_") and other.startswith("app_"):
+        return name.rpartition("_")[0][-3:] == other.rpartition("_")[0][-3:]
+    return name == other
+
+
+def _rejects(store: Store, parsed: Parsed, reading: Reading) -> tuple[dict[str, Any], ...]:
+    counted = store.rows(reading.rejects.group_by("fault").agg(count=nw.len()).sort("fault"))
+    reasons = []
+    for row in counted:
+        column, _, reason = row["fault"].partition("|")
+        reasons.append({"column": column, "reason": reason, "count": row["count"]})
+    if parsed.ragged:
+        reasons.append({"column": "", "reason": "another number of fields", "count": len(parsed.ragged)})
+    return tuple(reasons)
+
+
+def _coverage(store: Store, reading: Reading) -> dict[str, Any]:
+    sessions = reading.sessions.select("local_date", "start_at", "end_at")
+    days = store.rows(
+        sessions.group_by("local_date")
+        .agg(session_count=nw.len(), first=nw.col("start_at").min(), start=nw.col("start_at").max(),
+             end=nw.col("end_at").max())
+        .sort("local_date")
+    )  # fmt: skip
+    if not days:
+        return {"first_at": None, "last_at": None, "days": []}
+    last = max(moment for day in days for moment in (day["start"], day["end"]) if moment is not None)
+    return {
+        "first_at": min(day["first"] for day in days).isoformat(),
+        "last_at": last.isoformat(),
+        "days": [
+            {"local_date": day["local_date"].isoformat(), "session_count": day["session_count"]}
+            for day in days
+        ],
+    }

@@ -1,0 +1,307 @@
+"""Capacity of the Engagement study: the cells, hours and groups where each application's downlink lands."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import narwhals as nw
+
+from subsight.answers import Answer
+from subsight.contracts import Application
+from subsight.studies import Inputs, Question, charts, words
+from subsight.studies.groups import (
+    against,
+    amount,
+    first_of_each,
+    group,
+    moments,
+    percent,
+    pooled,
+    total,
+    without,
+)
+from subsight.studies.words import Group
+
+__all__ = ["QUESTIONS"]
+
+_CELLS: Final = 5
+_PLOTTED: Final = 3
+_HOURS: Final = 24
+_NOTHING: Final = "No application has any downlink volume."
+
+_TEXT: Final = {
+    "capacity_cells": "In which cells is capacity for each application best placed?",
+    "capacity_hours": "At which hour is capacity for each application needed most?",
+    "capacity_clusters": "For which group of subscribers is capacity for each application best placed?",
+}
+
+
+def _answer(name: str, rows: Sequence[Mapping[str, Any]], reading: Sequence[str], **more: Any) -> Answer:
+    return Answer(f"engagement.{name}", _TEXT[name], rows, tuple(reading), **more)
+
+
+def _downlink(slug: str) -> Any:
+    return amount(f"app_{slug}_dl_bytes")
+
+
+def _totals(inputs: Inputs) -> dict[str, float]:
+    """Each application's downlink volume over all subscribers; only those that have any, largest first."""
+    apps = inputs.contract.applications
+    if not apps:
+        return {}
+    sums = inputs.store.row(inputs.profiles.select(**{app.slug: total(_downlink(app.slug)) for app in apps}))
+    order = sorted((slug for slug in sums if sums[slug]), key=lambda slug: (-sums[slug], slug))
+    return {slug: sums[slug] for slug in order}
+
+
+def _names(inputs: Inputs) -> dict[str, str]:
+    return {app.slug: app.name for app in inputs.contract.applications}
+
+
+# Cells
+
+
+def _capacity_cells(inputs: Inputs) -> Answer:
+    totals, least = _totals(inputs), inputs.settings.minimum_group
+    if not totals:
+        return _answer("capacity_cells", [], [_NOTHING])
+    cells = inputs.store.keep(_cells(inputs, list(totals)))
+    sums = {key: nw.col(key).sum() for slug in totals for key in (slug, f"{slug}:even", f"{slug}:square")}
+    seen = inputs.store.row(cells.select(nw.len().alias("cells"), **sums))
+    count = int(seen["cells"])
+    if not count:
+        nowhere = f"No cell is known in which {words.plural(least, 'subscriber')} had a session."
+        return _answer("capacity_cells", [], [nowhere])
+    keys = [key for slug in totals for key in (slug, f"{slug}:even")]
+    found = first_of_each(inputs.store, cells, keys, _CELLS, tie="cell_id")
+    rows, reading, facts, names = [], [], {"cell_count": count}, _names(inputs)
+    for slug, whole in totals.items():
+        best = found[slug]
+        rows += [
+            {"application": names[slug], "rank": i, "cell_id": row["cell_id"], "dl_bytes": int(row[slug]),
+             "dl_share": row[slug] / whole, "session_count": row["session_count"],
+             "subscriber_count": row["subscriber_count"]}
+            for i, row in enumerate(best, 1)
+        ]  # fmt: skip
+        chosen = found[f"{slug}:even"]
+        volume, square = (sum(part) for part in zip(*(_odd(row, slug) for row in chosen), strict=True))
+        everywhere = _odd(seen, slug)
+        own = _load(len(chosen), volume, square)
+        others = _load(count - len(chosen), everywhere[0] - volume, everywhere[1] - square)
+        held = sum(row[slug] for row in best) / whole
+        facts |= {f"{slug}_cell": best[0]["cell_id"], f"{slug}_cells_share": held}
+        reading.append(
+            f"{names[slug]}: most in {words.listing([row['cell_id'] for row in best])}, together "
+            f"{percent(held)} of its downlink; {_replicates(own, others)}."
+        )
+    plotted = [names[slug] for slug in list(totals)[:_PLOTTED]]
+    panels = charts.facet(charts.bars("cell_id", "dl_bytes"), "application", columns=1, free="both")
+    chart = panels | {"transform": [{"filter": {"field": "application", "oneOf": plotted}}]}
+    notes = (
+        f"Only the {words.plural(count, 'cell')} with at least {least} subscribers; shares are of all cells.",
+        "The heaviest of many cells are heavy by chance too: the words rest on cells that are chosen on one "
+        "half of the subscribers, and on their downlink among the other half, against the other cells: at "
+        "least a fifth more, and beyond the chance of which sessions a cell happened to see.",
+        f"The chart shows the {_PLOTTED} applications with most downlink.",
+    )
+    return _answer(
+        "capacity_cells", rows, reading, chart=chart, facts=facts, group_size="subscriber_count", notes=notes
+    )  # fmt: skip
+
+
+def _cells(inputs: Inputs, slugs: Sequence[str]) -> Any:
+    """Per cell with enough subscribers: each application's downlink, also of either half of subscribers.
+
+    `even` is one half by hash; `square` sums the squares of the sessions of the other.
+    """
+    even = nw.col("subscriber_hash") % 2 == 0
+    odd = {slug: nw.when(~even).then(_downlink(slug)).otherwise(0.0) for slug in slugs}
+    return (
+        inputs.sessions.filter(~nw.col("cell_id").is_null())
+        .group_by("cell_id")
+        .agg(
+            nw.col("subscriber_hash").n_unique().alias("subscriber_count"),
+            nw.len().alias("session_count"),
+            **{slug: _downlink(slug).sum() for slug in slugs},
+            **{f"{s}:even": nw.when(even).then(_downlink(s)).otherwise(0.0).sum() for s in slugs},
+            **{f"{s}:square": (value * value).sum() for s, value in odd.items()},
+        )
+        .filter(nw.col("subscriber_count") >= inputs.settings.minimum_group)
+    )
+
+
+def _odd(row: Mapping[str, Any], slug: str) -> tuple[float, float]:
+    """Downlink of the odd half, and the sum of its sessions' squares."""
+    return row[slug] - row[f"{slug}:even"], row[f"{slug}:square"]
+
+
+def _load(cells: int, volume: float, square: float) -> Group:
+    """Cells by their mean volume and its chance: a sum over Poisson many sessions varies by the squares."""
+    return Group(volume / cells, math.sqrt(max(square, 0.0) / cells), cells) if cells else Group(0.0, 0.0, 0)
+
+
+def _replicates(own: Group, others: Group) -> str:
+    """Whether cells that lead among one half of the subscribers also lead among the other."""
+    verdict = words.compare(own, others)
+    low, high = sorted((own.mean, others.mean))
+    if verdict == "no clear difference" or high < (1 + words.LEAST_EFFECT) * low:
+        return "no clear difference from other cells, so none deserves capacity before the others"
+    ratio = f"{own.mean / others.mean:,.1f} times their mean" if others.mean > 0 else "they carry none"
+    return f"their load is clearly {verdict} than that of other cells ({ratio})"
+
+
+# Hours
+
+
+def _capacity_hours(inputs: Inputs) -> Answer:
+    totals, least = _totals(inputs), inputs.settings.minimum_group
+    if not totals:
+        return _answer("capacity_hours", [], [_NOTHING])
+    timed = inputs.sessions.filter(~nw.col("local_hour").is_null(), ~nw.col("local_date").is_null())
+    hours = inputs.store.rows(
+        timed.group_by("local_hour")
+        .agg(nw.col("subscriber_hash").n_unique().alias("subscriber_count"))
+        .sort("local_hour")
+    )
+    days = inputs.store.rows(
+        timed.group_by("local_date", "local_hour").agg(
+            nw.len().alias("session_count"), **{slug: _downlink(slug).sum() for slug in totals}
+        )
+    )
+    sessions: dict[Any, int] = {}
+    for row in days:
+        sessions[row["local_date"]] = sessions.get(row["local_date"], 0) + row["session_count"]
+    enough = sorted(day for day, count in sessions.items() if count >= _HOURS * least)
+    rows, reading, names = [], [], _names(inputs)
+    facts: dict[str, float | str | None] = {"day_count": len(enough)}
+    for slug in totals:
+        sums = [0.0] * _HOURS
+        for row in days:
+            sums[row["local_hour"]] += row[slug]
+        whole = sum(sums)
+        own = [
+            {"application": names[slug], "local_hour": hour["local_hour"],
+             "dl_bytes": int(sums[hour["local_hour"]]),
+             "dl_share": sums[hour["local_hour"]] / whole if whole else None,
+             "subscriber_count": hour["subscriber_count"]}
+            for hour in hours
+        ]  # fmt: skip
+        rows += own
+        shown = [row for row in own if row["subscriber_count"] >= least]
+        if shown and whole:
+            busy = max(shown, key=lambda row: (row["dl_bytes"], -row["local_hour"]))
+            facts |= {f"{slug}_busy_hour": busy["local_hour"], f"{slug}_busy_hour_share": busy["dl_share"]}
+            verdict = _busier(days, enough, slug, busy["local_hour"])
+            facts[f"{slug}_busy_hour_verdict"] = verdict
+            reading.append(
+                f"{names[slug]}: the busy hour starts at {busy['local_hour']}:00 with "
+                f"{percent(busy['dl_share'])} of the downlink, {against(verdict)} other hours."
+            )
+    notes = (
+        "A session's volume counts in the local hour in which it starts, however long it lasts.",
+        f"An even day has {percent(1 / _HOURS)} an hour. Hours are compared by their share of each day, over "
+        f"{words.plural(len(enough), 'day')} with at least {_HOURS * least} sessions.",
+    )
+    chart = charts.lines("local_hour", "dl_share", colour="application")
+    return _answer(
+        "capacity_hours", rows, reading, chart=chart, facts=facts, group_size="subscriber_count", notes=notes
+    )  # fmt: skip
+
+
+def _busier(days: Sequence[Mapping[str, Any]], enough: Sequence[Any], slug: str, hour: int) -> str:
+    """The hour's share of each day's downlink against every other hour's."""
+    volumes = {(row["local_date"], row["local_hour"]): row[slug] for row in days}
+    busy, others = [], []
+    for day in enough:
+        shares = [volumes.get((day, h), 0.0) for h in range(_HOURS)]
+        whole = sum(shares)
+        if whole:
+            busy.append(shares[hour] / whole)
+            others += [share / whole for h, share in enumerate(shares) if h != hour]
+    if not busy:
+        return "no clear difference"
+    return words.compare(*(Group(statistics.fmean(s), statistics.pstdev(s), len(s)) for s in (busy, others)))
+
+
+# Groups
+
+
+def _capacity_clusters(inputs: Inputs) -> Answer:
+    if "engagement" not in inputs.models:
+        return _answer("capacity_clusters", [], ["There are no engagement groups to place capacity for."])
+    totals = _totals(inputs)
+    if not totals:
+        return _answer("capacity_clusters", [], [_NOTHING])
+    found = inputs.store.rows(
+        inputs.profiles.filter(~nw.col("engagement_cluster").is_null())
+        .group_by("engagement_cluster")
+        .agg(nw.len().alias("subscriber_count"), **moments({slug: _downlink(slug) for slug in totals}))
+        .sort("engagement_cluster")
+    )
+    rows: list[dict[str, Any]] = []
+    reading: list[str] = []
+    facts: dict[str, float | str | None] = {}
+    for app in inputs.contract.applications:
+        if app.slug in totals:
+            own = _cluster_rows(inputs, app, found)
+            rows += own
+            _read_clusters(inputs, app, own, reading, facts)
+    chart = charts.bars("application", "mean_dl_bytes", colour="engagement_cluster")
+    notes = ("mean_dl_bytes: per subscriber of the group, whether or not they use the application.",)
+    return _answer(
+        "capacity_clusters", rows, reading, chart=chart, facts=facts, group_size="subscriber_count",
+        notes=notes,
+    )  # fmt: skip
+
+
+def _cluster_rows(
+    inputs: Inputs, app: Application, found: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    groups = [group(row, app.slug) for row in found]
+    everyone = pooled(groups)
+    whole, least = everyone.mean * everyone.count, inputs.settings.minimum_group
+    rows = []
+    for row, own in zip(found, groups, strict=True):
+        volume = own.mean * own.count
+        verdict = words.compare(own, without(everyone, own))
+        rows.append(
+            {"application": app.name, "engagement_cluster": row["engagement_cluster"],
+             "subscriber_count": own.count, "subscriber_share": own.count / everyone.count,
+             "dl_bytes": round(volume), "dl_share": volume / whole if whole else None,
+             "mean_dl_bytes": own.mean,
+             "against_others": verdict if own.count >= least else "too few subscribers"}
+        )  # fmt: skip
+    return rows
+
+
+def _read_clusters(
+    inputs: Inputs,
+    app: Application,
+    rows: Sequence[Mapping[str, Any]],
+    reading: list[str],
+    facts: dict[str, float | str | None],
+) -> None:
+    shown = [row for row in rows if row["subscriber_count"] >= inputs.settings.minimum_group]
+    if not shown:
+        return
+    most = max(shown, key=lambda row: (row["dl_bytes"], -row["engagement_cluster"]))
+    facts[f"{app.slug}_cluster"] = most["engagement_cluster"]
+    facts[f"{app.slug}_cluster_share"] = most["dl_share"]
+    heaviest = max(shown, key=lambda row: (row["mean_dl_bytes"], -row["engagement_cluster"]))
+    reading.append(
+        f"{app.name}: cluster {most['engagement_cluster']} takes most of the downlink, "
+        f"{percent(most['dl_share'])} with {percent(most['subscriber_share'])} of the "
+        f"subscribers; a subscriber takes most in cluster {heaviest['engagement_cluster']} "
+        f"({words.say(heaviest['mean_dl_bytes'], 'dl_bytes')}), {against(heaviest['against_others'])} "
+        "elsewhere."
+    )
+
+
+QUESTIONS: Final = (
+    Question("engagement.capacity_cells", _TEXT["capacity_cells"], _capacity_cells),
+    Question("engagement.capacity_hours", _TEXT["capacity_hours"], _capacity_hours),
+    Question("engagement.capacity_clusters", _TEXT["capacity_clusters"], _capacity_clusters),
+)

@@ -1,0 +1,236 @@
+"""What stands on the report's page, in which order, before the template gives it its form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from subsight.results import Answer, Results
+from subsight.surfaces.report.rendering import render
+from subsight.surfaces.report.tables import Table, table
+from subsight.surfaces.report.words import phrase, sentence, unit_label
+
+__all__ = ["page"]
+
+_ORDER: Final = ("memo", "overview", "engagement", "experience", "satisfaction")
+_TITLES: Final = {"memo": "Decision memo"}
+_OPEN_ROWS: Final = 12
+
+
+@dataclass(frozen=True)
+class Section:
+    """A study with its answers, and the run it was carried forward from."""
+
+    id: str
+    title: str
+    answers: Sequence[Answer]
+    stale: bool = False
+    from_run: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fit record as lists of names and values, and its numbers by feature as a table."""
+
+    id: str
+    title: str
+    facts: Sequence[tuple[str, str]]
+    card: Sequence[tuple[str, str]]
+    numbers: Table | None
+    caption: str
+
+
+def page(results: Results) -> str:
+    """The report of a run as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    sections = [_section(results, study) for study in _ordered(results.studies())]
+    inputs = _quality(results)
+    answers = [answer for section in [*sections, inputs] for answer in section.answers]
+    known = frozenset(answer.id for answer in answers)
+    # The renderer's thread draws while this one lays out tables.
+    with ThreadPoolExecutor(1) as pool:
+        drawing = pool.submit(lambda: dict(render(answers)))
+        tables = {answer.id: table(answer.rows, known, group_size=answer.group_size) for answer in answers}
+        models = [_model(name, record) for name, record in results.models().items()]
+        environment = Environment(
+            loader=PackageLoader(__package__, "templates"),
+            autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
+        )  # fmt: skip
+        _extend(environment, known)
+        template = environment.get_template("report.html.jinja")
+        charts = {id: Markup(svg) for id, svg in drawing.result().items()}
+    html = template.render(
+        manifest=results.manifest, quality=results.quality, sections=sections, inputs=inputs, tables=tables,
+        charts=charts, models=models, headlines=_headlines(results), definitions=_definitions(results),
+        minimum=results.minimum_group, open_rows=_OPEN_ROWS,
+    )  # fmt: skip
+    return html.lstrip()  # nothing may stand before the document type
+
+
+def _extend(environment: Any, known: frozenset[str]) -> None:
+    from markupsafe import Markup
+
+    from subsight.surfaces.report.tables import link
+    from subsight.surfaces.report.words import cell_text, column_unit
+
+    environment.filters |= {
+        "link": lambda text: link(text, known),
+        "phrase": lambda name: sentence(phrase(name)),
+        "value": lambda value, name: cell_text(value, column_unit(name)),
+        "instant": lambda text: f"{str(text)[:16].replace('T', ' ')} UTC",
+    }
+    # The style sheet is ours and holds no data.
+    environment.globals["style"] = lambda: Markup(environment.loader.get_source(environment, "style.css")[0])
+
+
+def _ordered(studies: Sequence[str]) -> list[str]:
+    return [study for study in _ORDER if study in studies] + [s for s in studies if s not in _ORDER]
+
+
+def _section(results: Results, study: str) -> Section:
+    about = results.manifest["studies"][study]
+    return Section(
+        study, _TITLES.get(study, sentence(phrase(study))), results.answers(study),
+        bool(about.get("stale")), about.get("from_run"),
+    )  # fmt: skip
+
+
+def _quality(results: Results) -> Section:
+    """What ingest found, in the form of answers, so that it is shown like one."""
+    quality = results.quality
+    answers = [
+        Answer(
+            "inputs.findings", "What was found wrong with the data, and what was done about it?",
+            quality.get("findings") or [],
+            (_counted(quality.get("findings"), "finding"),),
+        ),
+        Answer(
+            "inputs.rejects", "Which records were rejected, and why?", quality.get("rejects") or [],
+            (f"{quality['rejected']:,} of {quality['records']:,} records were rejected.",),
+        ),
+        _coverage(quality),
+    ]  # fmt: skip
+    return Section("quality", "Data quality", answers)
+
+
+def _counted(rows: Sequence[Any] | None, noun: str) -> str:
+    count = len(rows or ())
+    return f"{count:,} {noun}{'' if count == 1 else 's'}." if count else f"No {noun}s."
+
+
+def _coverage(quality: Mapping[str, Any]) -> Answer:
+    rows = quality.get("coverage") or []
+    reading = [_counted(rows, "day") if not rows else _span(rows)]
+    periods = quality.get("periods") or {}
+    if periods.get("first") and periods.get("second"):
+        (a, b), (c, d) = periods["first"], periods["second"]
+        reading.append(
+            f"{periods['both_subscriber_count']:,} subscribers are seen both from {a} to {b} and from {c} "
+            f"to {d}: the two periods {'can' if periods.get('comparable') else 'cannot'} be compared."
+        )
+    day = {"field": "local_date", "type": "temporal", "title": None}
+    bars = {"field": "session_count", "type": "quantitative", "title": "sessions", "axis": {"format": "~s"}}
+    chart = {
+        "mark": {"type": "bar"},
+        "encoding": {"x": {**day, "timeUnit": "utcyearmonthdate", "bandPosition": 0.5}, "y": bars},
+    }
+    return Answer(
+        "inputs.coverage", "Which days do the data cover?", rows, tuple(reading), chart,
+        group_size="subscriber_count" if rows else None,
+    )  # fmt: skip
+
+
+def _span(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The days covered, and how many of the sessions the three busiest hold."""
+    days = sorted(row["local_date"] for row in rows if row.get("local_date"))
+    counts = sorted((row["session_count"] or 0 for row in rows), reverse=True)
+    total = sum(counts)
+    span = f"Sessions start on {len(rows):,} day{'' if len(rows) == 1 else 's'}"
+    if days:
+        span += f", from {days[0]} to {days[-1]}"
+    if len(rows) > 3 and total:
+        of = "those shown" if any(row["session_count"] is None for row in rows) else "them"
+        span += f"; the three busiest days hold {100 * sum(counts[:3]) / total:.1f} % of {of}"
+    return f"{span}."
+
+
+def _headlines(results: Results) -> list[tuple[str, str, str]]:
+    """Headline numbers: words, value, and the section that the number can be traced to."""
+    quality, tables = results.quality, results.manifest["tables"]
+    found = [("Records read", f"{quality['records']:,}", "quality")]
+    found.append(("Records accepted", f"{quality['accepted']:,}", "quality"))
+    found.append(("Records rejected", f"{quality['rejected']:,}", "inputs.rejects"))
+    without = quality.get("without_subscriber_count")
+    if without is not None:
+        found.append(("Without subscriber", f"{without:,}", "quality"))
+    if "profiles" in tables:
+        found.append(("Subscribers", f"{tables['profiles']['rows']:,}", "run"))
+    found.append(("Days covered", f"{len(quality.get('coverage') or ()):,}", "inputs.coverage"))
+    return found
+
+
+def _definitions(results: Results) -> list[tuple[str, str, str, str]]:
+    """Name, words, unit and meaning of every column of a session; a family stands for its applications."""
+    return [
+        (
+            column.name,
+            sentence(phrase(column.name.replace("{slug}", "each_application"))),
+            unit_label(column.name) or "",
+            column.meaning.format(name="an application’s"),
+        )
+        for column in results.definitions()
+    ]
+
+
+def _model(name: str, record: Mapping[str, Any]) -> Model:
+    facts = [("Features", ", ".join(phrase(feature) for feature in record.get("features", ())))]
+    facts += _listed(record.get("fit", {}))
+    numbers, caption = _numbers(record)
+    card = _listed(record.get("card", {}))
+    return Model(f"model.{name}", sentence(phrase(name)), facts, card, numbers, caption)
+
+
+def _listed(values: Mapping[str, Any], within: str = "") -> list[tuple[str, str]]:
+    """Names and values as words; lists of numbers only where they are short enough to read."""
+    from subsight.surfaces.report.words import cell_text, column_unit
+
+    listed: list[tuple[str, str]] = []
+    for name, value in values.items():
+        words = f"{within}{phrase(name)}"
+        if isinstance(value, Mapping):
+            listed += _listed(value, f"{words}: ")
+        elif isinstance(value, list | tuple):
+            flat = [item for item in value if not isinstance(item, list | dict)]
+            texts = [cell_text(item, column_unit(name)) for item in flat]
+            if texts:
+                listed.append((sentence(words), ", ".join(texts)))
+        else:
+            listed.append((sentence(words), cell_text(value, column_unit(name))))
+    return listed
+
+
+def _numbers(record: Mapping[str, Any]) -> tuple[Table | None, str]:
+    """The fitted numbers by feature, and what they are: coefficients, centroids or loadings."""
+    features, parameters = record.get("features", ()), record.get("parameters", {})
+    coefficients = parameters.get("coefficients")
+    if isinstance(coefficients, Mapping):
+        rows = [{"feature": name, "coefficient": value} for name, value in coefficients.items()]
+        largest = sorted(rows, key=lambda row: -abs(row["coefficient"] or 0))
+        return table(largest, ()), "Standardised coefficients, the largest first."
+    if "centroids" in parameters:
+        scaled = " in z-scores" if "deviation" in parameters else ""
+        return _by_feature("cluster", parameters["centroids"], features), f"Centroids{scaled}."
+    if "components" in parameters:
+        return _by_feature("component", parameters["components"], features), "Loadings of the components."
+    return None, ""
+
+
+def _by_feature(label: str, vectors: Sequence[Sequence[float]], features: Sequence[str]) -> Table | None:
+    # A feature's unit goes: these numbers are not in it.
+    names = [phrase(feature).replace(" ", "_") for feature in features]
+    rows = [{label: str(i), **dict(zip(names, vector, strict=False))} for i, vector in enumerate(vectors)]
+    return table(rows, ())

@@ -1,0 +1,284 @@
+"""Charts: a Vega-Lite spec and its rows as an SVG that scales, follows the page's colours and runs nothing.
+
+The renderer draws in stand-in colours; afterwards each becomes a CSS variable of the page, so that one
+drawing serves light, dark and paper.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+from subsight.results import Answer
+from subsight.surfaces.report.words import column_unit, is_name, named, spelled
+
+__all__ = ["WIDTH", "dress", "render"]
+
+Spec = dict[str, Any]
+Rows = Sequence[Mapping[str, Any]]
+
+WIDTH: Final = 440
+"""Pixels across a chart before it is scaled: text of 13 pixels is still read on a phone of 390."""
+
+_INK, _MUTED, _LINE, _GRID = "#01f0a1", "#01f0a2", "#01f0a3", "#01f0a4"
+_SERIES: Final = tuple(f"#01f0{i:02d}" for i in range(1, 9))
+_VARIABLES: Final = {
+    _INK: "ink", _MUTED: "muted", _LINE: "line", _GRID: "grid",
+    **{colour: f"c{i}" for i, colour in enumerate(_SERIES, 1)},
+}  # fmt: skip
+
+# Cells keep their dark labels in both colour schemes, so neither end of a scale is dark.
+_SEQUENTIAL: Final = ["#eaf2fb", "#a9cdf0", "#63a6e0"]
+_DIVERGING: Final = ["#e8934a", "#f6f4ef", "#63a6e0"]
+
+_FONT: Final = "Arial, Liberation Sans, sans-serif"
+_TEXT: Final = 13
+_LONG: Final = 24
+# Measuring texts takes half of a chart's time: limits are set only where labels are long.
+_CONFIG: Final[Spec] = {
+    "aria": False,
+    "background": None,
+    "font": _FONT,
+    "padding": 4,
+    "view": {"stroke": None},
+    "range": {"category": list(_SERIES), "ordinal": list(_SERIES)},
+    "mark": {"color": _SERIES[0]},
+    "bar": {"cornerRadiusEnd": 2},
+    "line": {"strokeWidth": 2.25},
+    "point": {"size": 44, "opacity": 0.8},
+    "text": {"color": _INK, "fontSize": 12},
+    "rule": {"color": _MUTED, "strokeDash": [4, 3]},
+    "axis": {
+        "labelColor": _MUTED, "titleColor": _INK,
+        "domainColor": _LINE, "tickColor": _LINE, "gridColor": _GRID,
+        "labelFontSize": _TEXT, "titleFontSize": _TEXT, "titleFontWeight": 600, "titlePadding": 8,
+        "labelPadding": 4, "labelLimit": 0, "titleLimit": 0,
+    },
+    "axisQuantitative": {"tickCount": 5, "labelOverlap": "greedy", "domain": False, "ticks": False},
+    "legend": {
+        "orient": "top", "direction": "horizontal", "columns": 3, "offset": 8,
+        "labelLimit": 0, "titleLimit": 0,
+        "labelColor": _MUTED, "titleColor": _INK,
+        "labelFontSize": _TEXT, "titleFontSize": _TEXT, "titleFontWeight": 600,
+        "symbolBaseFillColor": _MUTED, "gradientLength": 200, "gradientThickness": 10,
+    },
+    "header": {
+        "labelColor": _INK, "labelFontSize": _TEXT, "labelFontWeight": 600,
+        "labelAnchor": "start",
+        "labelLimit": 0,
+    },
+}  # fmt: skip
+
+_SHARE: Final = "format(datum.value, '.0%')"
+_NUMBER: Final = "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, '~s')"
+_BYTES: Final = "replace(format(datum.value, '~s'), /([a-zA-Z]?)$/, ' $1B')"
+_DAYS: Final[Spec] = {
+    "format": "%-d %b", "labelOverlap": "greedy", "labelFlush": False, "tickCount": 6,
+}  # fmt: skip
+_DISCRETE: Final = frozenset({"nominal", "ordinal"})
+
+
+def render(answers: Iterable[Answer]) -> Iterator[tuple[str, str]]:
+    """The chart of each answer that has one and has rows, as SVG text, by the answer's id.
+
+    Charts come one after the other: the renderer has one thread, and lets Python's others run meanwhile.
+    """
+    import vl_convert
+
+    for answer in answers:
+        if answer.chart is None or not answer.rows:
+            continue
+        spec = json.dumps(dress(answer.chart, answer.rows), allow_nan=False, default=str)
+        svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+        yield answer.id, follow_page(svg, answer.id, answer.reading[0] if answer.reading else answer.question)
+
+
+def dress(spec: Mapping[str, Any], rows: Rows) -> Spec:
+    """A study's spec with its data, sizes, words on the axes, and the report's look."""
+    dressed = copy.deepcopy(dict(spec))
+    seen = [*rows, *_folded(dressed)]
+    for view in _views(dressed):
+        for channel, encoding in view.get("encoding", {}).items():
+            _dress_encoding(channel, encoding, seen)
+        _dress_labels(view)
+    if "facet" in dressed:
+        _order(dressed["facet"], seen)
+        dressed["facet"].setdefault("header", _words(dressed["facet"]["field"], seen))
+        _size_facets(dressed, seen)
+    else:
+        _size(dressed, seen)
+    return {**dressed, "data": {"values": [dict(row) for row in rows]}, "config": _CONFIG}
+
+
+def _dress_labels(view: Spec) -> None:
+    mark = view.get("mark")
+    field = view.get("encoding", {}).get("text", {}).get("field")
+    if isinstance(mark, dict) and mark.get("type") == "text" and field:
+        mark["fontSize"] = _TEXT - 1
+        view["transform"] = [*view.get("transform", []), {"filter": f"isValid(datum[{json.dumps(field)}])"}]
+
+
+def _folded(spec: Spec) -> Iterator[Spec]:
+    """The categories that a chart makes of column names, as rows."""
+    for step in spec.get("transform", []):
+        for column in step.get("fold", []):
+            yield {step.get("as", ["key"])[0]: column}
+
+
+def _views(spec: Spec) -> Iterator[Spec]:
+    yield spec
+    for inner in [*spec.get("layer", []), *([spec["spec"]] if "spec" in spec else [])]:
+        yield from _views(inner)
+
+
+def _dress_encoding(channel: str, encoding: Any, rows: Rows) -> None:
+    if not isinstance(encoding, dict) or "field" not in encoding:
+        return
+    kind = encoding.get("type")
+    if isinstance(encoding.get("title"), str):
+        encoding["title"] = spelled(encoding["title"])
+    positional = channel in ("x", "y")
+    if kind == "temporal":
+        # Dates are UTC midnights: drawn in local time they would move to the day before.
+        encoding["scale"] = {**encoding.get("scale", {}), "type": "utc"}
+        encoding["axis"] = {**_DAYS, **(encoding.get("axis") or {})}
+        days = len({row.get(encoding["field"]) for row in rows})
+        if days <= 8:
+            encoding["axis"]["tickCount"] = {"interval": "day", "step": 1}
+    elif channel == "size":
+        encoding.setdefault("legend", {"tickCount": 3, "labelExpr": _number(encoding["field"])})
+    elif kind == "quantitative" and positional:
+        _dress_quantity(encoding)
+    elif kind in _DISCRETE and (positional or channel in ("color", "shape")):
+        _order(encoding, rows)
+        part = "axis" if positional else "legend"
+        if encoding.get(part, {}) is not None:
+            given = {k: v for k, v in encoding.get(part, {}).items() if k != "labelLimit"}
+            long = max(map(len, _distinct(encoding, rows)), default=0) > _LONG
+            limit = {"labelLimit": 180 if positional else 140} if long else {}
+            encoding[part] = {**given, **_words(encoding["field"], rows), **limit}
+    if channel == "color" and "scheme" in encoding.get("scale", {}):
+        scale = encoding["scale"]
+        del scale["scheme"]
+        scale |= {"range": _DIVERGING if "domainMid" in scale else _SEQUENTIAL, "interpolate": "rgb"}
+        encoding.setdefault("legend", {"labelExpr": _number(encoding["field"])})
+
+
+def _order(encoding: Spec, rows: Rows) -> None:
+    """Spells out the order of the rows: layers leave out different rows, and facets would be sorted."""
+    values = [row[encoding["field"]] for row in rows if row.get(encoding["field"]) is not None]
+    if encoding.get("sort", ()) is None and values:
+        encoding["sort"] = list(dict.fromkeys(values))
+
+
+def _words(field: str, rows: Rows) -> Spec:
+    """Labels that put words in the place of column names: among the values, or among the columns folded."""
+    values = [str(row[field]) for row in rows if row.get(field) is not None]
+    names = {value: named(value) for value in values if is_name(value)}
+    if names:
+        # The label stands in brackets because a facet's header puts an expression in its place.
+        return {"labelExpr": f"{json.dumps(names)}[datum.label] || (datum.label)"}
+    numbers = [row[field] for row in rows if isinstance(row.get(field), float)]
+    return {"labelExpr": _number(field)} if numbers else {}
+
+
+def _dress_quantity(encoding: Spec) -> None:
+    axis = encoding.get("axis")
+    if axis is None and "axis" in encoding:
+        return
+    axis = encoding["axis"] = dict(axis or {})
+    if axis.get("format", "~s") == "~s":
+        axis.pop("format", None)
+        axis["labelExpr"] = _number(encoding["field"])
+
+
+def _number(field: str) -> str:
+    return {"bytes": _BYTES, "share": _SHARE}.get(column_unit(field) or "", _NUMBER)
+
+
+def _encodings(spec: Spec) -> Spec:
+    """The positions of a view or of its layers, the first that says so winning."""
+    merged: Spec = {}
+    for view in _views(spec):
+        for channel, encoding in view.get("encoding", {}).items():
+            merged.setdefault(channel, encoding)
+    return merged
+
+
+def _distinct(encoding: Mapping[str, Any] | None, rows: Rows) -> list[str]:
+    field = (encoding or {}).get("field", "")
+    return list(dict.fromkeys(str(row.get(field)) for row in rows if row.get(field) is not None))
+
+
+def _size(spec: Spec, rows: Rows) -> None:
+    encodings = _encodings(spec)
+    spec["width"] = WIDTH
+    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    spec["height"] = _height(encodings, rows, step=24, plain=250)
+    _turn_labels(encodings, rows, WIDTH - 70)
+
+
+def _height(encodings: Spec, rows: Rows, *, step: int, plain: int) -> Any:
+    if encodings.get("y", {}).get("type") not in _DISCRETE:
+        return plain
+    offsets = len(_distinct(encodings.get("yOffset"), rows))
+    return {"step": max(step, 11 * offsets + 8), "for": "position"}
+
+
+def _turn_labels(encodings: Spec, rows: Rows, width: int) -> None:
+    """Lays the labels of a discrete x axis flat where they fit, and slants them where they do not."""
+    x = encodings.get("x", {})
+    if x.get("type") not in _DISCRETE or ("axis" in x and x["axis"] is None):
+        return
+    labels = _distinct(x, rows)
+    longest = max(map(len, labels), default=0)
+    fits = len(labels) * (longest + 1) * 7 <= width or longest <= 2
+    x["axis"] = {**x.get("axis", {}), "labelAngle": 0 if fits else -40}
+    if not fits:
+        x["axis"] |= {"labelAlign": "right", "labelOverlap": "greedy"}
+        x["axis"] |= {"labelLimit": 110} if longest > _LONG else {}
+
+
+def _size_facets(spec: Spec, rows: Rows) -> None:
+    inner = spec["spec"]
+    encodings = _encodings(inner)
+    discrete = encodings.get("y", {}).get("type") in _DISCRETE
+    columns = 1 if discrete else min(2, spec.get("columns", 2), max(1, len(_distinct(spec["facet"], rows))))
+    free = "independent" in spec.get("resolve", {}).get("scale", {}).values()
+    spec["columns"] = columns
+    if discrete:
+        inner["width"] = WIDTH - 190
+    else:
+        inner["width"] = WIDTH // columns - (75 if free else 75 // columns + 12)
+    inner["height"] = _height(encodings, rows, step=20, plain=130 if columns > 1 else 180)
+    spec["spacing"] = 16
+    _turn_labels(encodings, rows, inner["width"])
+
+
+_COLOUR: Final = re.compile("|".join(_VARIABLES))
+_FONTS: Final = re.compile(r' font-family="[^"]*"')
+_DECIMALS: Final = re.compile(r"(\.\d\d)\d+(?=[^<>]*>)")
+_NAMES: Final = re.compile(r'(?<= id=")[^"]+')
+_OPENING: Final = re.compile(r"<svg[^>]*?(\bwidth=\"[\d.]+\")[^>]*?(\bviewBox=\"[^\"]+\")[^>]*>")
+_NOISE: Final = re.compile(
+    r' (?:class|role|aria-roledescription|aria-hidden|pointer-events)="[^"]*"| (?:stroke-)?opacity="1"'
+    r'|<path aria-hidden="true" d="(?:M0,0h0v0h0Z)?"(?: pointer-events="none")?(?: display="none")?/>'
+)
+
+
+def follow_page(svg: str, id: str, label: str) -> str:
+    """The renderer's SVG with the page's colours and font, and with names that no other chart has."""
+    names = {name: f"{id}-{i}" for i, name in enumerate(dict.fromkeys(_NAMES.findall(svg)))}
+    for name, unique in names.items():
+        svg = svg.replace(f'"{name}"', f'"{unique}"').replace(f"#{name})", f"#{unique})")
+    svg = _COLOUR.sub(lambda match: f"var(--{_VARIABLES[match[0]]})", _FONTS.sub("", svg))
+    svg = _DECIMALS.sub(r"\1", _NOISE.sub("", svg))
+    opening = _OPENING.search(svg)
+    if opening is None:
+        return svg
+    start = f'<svg xmlns="http://www.w3.org/2000/svg" {opening[1]} {opening[2]}'
+    return f'{start} role="img" aria-label="{escape(label)}">' + svg[opening.end() :]

@@ -1,0 +1,135 @@
+"""An answer's rows as cells to print: words, units, abbreviated pseudonyms, links to other answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from subsight.surfaces.report.words import cell_text, column_unit, is_name, phrase, sentence, unit_label
+from subsight.units import FACTORS
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+__all__ = ["Cell", "Head", "Table", "link", "table"]
+
+_PARTS: Final = re.compile(
+    r"(?P<id>\b[a-z][a-z0-9_]*\.[a-z0-9_]+\b)"
+    r"|\b\d{4}-\d\d-\d\d\b"
+    r"|\b[\d,]+(?:\.\d+)? (?:%|(?:[kMGTP]?B|[kMG]?bps|ms|s|min|h)\b)"
+)
+_PSEUDONYM: Final = re.compile(r"[0-9a-f]{32}")
+_NAMES_A_COLUMN: Final = ("variable", "metric", "column", "measure")
+_IN_ROW_UNIT: Final = frozenset({
+    "value", "threshold", "mean", "median", "mode", "minimum", "maximum", "range", "total",
+    "standard_deviation", "deviation", "iqr", "first_quartile", "third_quartile", "lower", "upper", "fill",
+    "raw", "treated", "min", "max",
+})  # fmt: skip
+_PROSE: Final = 36
+_WIDE: Final = 8
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's header: its words, its unit, its name in the data, and how its cells stand."""
+
+    words: str
+    unit: str | None
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell shows, and the exact or full value where that is shorter than the truth."""
+
+    shown: Markup | str
+    exact: str | None
+    head: Head
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to print; `kind` says whether it is wide or holds prose."""
+
+    heads: Sequence[Head]
+    rows: Sequence[Sequence[Cell]]
+    suppressed: Collection[int]
+    kind: str
+
+
+def table(
+    rows: Sequence[Mapping[str, Any]], known: Collection[str], *, group_size: str | None = None
+) -> Table | None:
+    """The rows as a table, or None where there are none; `known` are the answers that can be linked to."""
+    if not rows:
+        return None
+    heads = [_head(name, [row.get(name) for row in rows]) for name in rows[0]]
+    prose = any(head.kind == "prose" for head in heads)
+    hidden = {i for i, row in enumerate(rows) if group_size and row.get(group_size) is None}
+    body = []
+    for i, row in enumerate(rows):
+        unit = _row_unit(row)
+        cells = [_cell(row.get(head.name), head, unit, known) for head in heads]
+        if i in hidden:
+            said = [Cell("suppressed", None, head) if head.name == group_size else None for head in heads]
+            cells = [word or cell for word, cell in zip(said, cells, strict=True)]
+        body.append(cells)
+    return Table(heads, body, hidden, "prose" if prose else "wide" if len(heads) > _WIDE else "plain")
+
+
+def link(text: str, known: Collection[str]) -> Markup:
+    """A text with answers' ids as links, dates and quantities kept on one line, and all else escaped."""
+    from markupsafe import Markup, escape
+
+    parts: list[str] = []
+    end = 0
+    for match in _PARTS.finditer(text):
+        if match["id"] and match["id"] not in known:
+            continue
+        form = '<a class="id" href="#{0}">{0}</a>' if match["id"] else '<span class="whole">{0}</span>'
+        parts += [escape(text[end : match.start()]), Markup(form).format(match[0])]
+        end = match.end()
+    return Markup("").join([*parts, escape(text[end:])])
+
+
+def _head(name: str, values: Sequence[Any]) -> Head:
+    present = [value for value in values if value is not None]
+    numeric = bool(present) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in present
+    )
+    kind = "number" if numeric else "text"
+    if not numeric and any(len(str(value)) > _PROSE for value in present if not _is_pseudonym(value)):
+        kind = "prose"
+    return Head(sentence(phrase(name)), unit_label(name), name, kind)
+
+
+def _row_unit(row: Mapping[str, Any]) -> str | None:
+    """The unit of a row that has one: its own `unit`, or the one its variable's name ends in."""
+    if row.get("unit") in FACTORS:
+        return str(row["unit"])
+    for name in _NAMES_A_COLUMN:
+        if isinstance(row.get(name), str):
+            return column_unit(row[name])
+    return None
+
+
+def _cell(value: Any, head: Head, row_unit: str | None, known: Collection[str]) -> Cell:
+    unit = column_unit(head.name)
+    if unit is None and head.name in _IN_ROW_UNIT:
+        unit = row_unit
+    if isinstance(value, str):
+        if _is_pseudonym(value):
+            return Cell(f"{value[:8]}…", value, head)
+        if value in known or " " in value or "," in value:
+            return Cell(link(value, known), None, head)
+        return Cell(cell_text(value, unit), value if is_name(value) else None, head)
+    shown = cell_text(value, unit)
+    is_scaled = isinstance(value, float) or (isinstance(value, int) and unit not in (None, "count"))
+    return Cell(shown, f"{value!r}" if is_scaled else None, head)
+
+
+def _is_pseudonym(value: Any) -> bool:
+    return isinstance(value, str) and _PSEUDONYM.fullmatch(value) is not None

@@ -1,0 +1,374 @@
+"""The report: complete, safe, self-contained, and readable on a phone, on paper and in the dark."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_run import EVIL, PSEUDONYM, engagement, experience, fake_run, memo, overview
+
+from subsight.errors import NotFoundError, StorageError
+from subsight.results import Results
+from subsight.surfaces import report
+from subsight.surfaces.report.page import page
+from subsight.surfaces.report.rendering import dress, render
+from subsight.surfaces.report.tables import link, table
+from subsight.surfaces.report.words import column_unit, phrase
+
+
+class Reader(HTMLParser):
+    """What a browser would find: ids, links, addresses of other files, and the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.outside: list[str] = []
+        self.tags: list[str] = []
+        self.labels: list[str] = []
+        self.titles: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        given = {name: value or "" for name, value in attrs}
+        if "id" in given:
+            self.ids.append(given["id"])
+        if tag == "svg":
+            self.labels.append(given["aria-label"])
+        self.titles += [given["title"]] if "title" in given else []
+        for name in ("href", "xlink:href", "src", "srcset", "data", "action"):
+            if name in given:
+                (self.links if given[name].startswith("#") else self.outside).append(given[name])
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    return reader
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fake_run(tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.fixture(scope="module")
+def html(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    output = tmp_path_factory.mktemp("out") / "report.html"
+    report.write(folder, output)
+    return output.read_text(encoding="utf-8")
+
+
+def test_every_answer_stands_under_its_id_and_every_link_leads_somewhere(html: str) -> None:
+    reader = read(html)
+    ids = [a.id for a in (*memo(), *overview(), *engagement(), *experience())]
+    assert set(ids) <= set(reader.ids)
+    assert len(reader.ids) == len(set(reader.ids))
+    assert {link.removeprefix("#") for link in reader.links} <= set(reader.ids)
+
+
+def test_the_memo_comes_first_and_the_models_last(html: str) -> None:
+    ids = read(html).ids
+    order = ["run", "memo", "overview", "engagement", "experience", "quality", "models", "definitions"]
+    assert sorted(order, key=ids.index) == order
+
+
+def test_evidence_and_readings_link_to_the_answers_they_name(html: str) -> None:
+    article = html.split('<article id="memo.recommendation"')[1].split("</article>")[0]
+    linked = re.findall(r'class="id" href="#([^"]+)"', article)
+    assert linked == [
+        "engagement.elbow",
+        "engagement.applications",
+        "overview.deciles",
+        "experience.handsets",
+    ]
+
+
+def test_the_file_needs_nothing_else(html: str) -> None:
+    reader = read(html)
+    assert reader.outside == []
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(reader.tags)
+    assert set(re.findall(r"https?://[^\"' )<]+", html)) == {"http://www.w3.org/2000/svg"}
+    assert "@import" not in html
+    assert set(re.findall(r"url\((.)", html)) <= {"#"}
+    assert not re.search(r"\son\w+=", html)
+
+
+def test_what_comes_from_the_data_is_escaped_in_text_tables_and_charts(html: str) -> None:
+    assert "<script" not in html
+    assert read(html).text.count(EVIL) == 3  # the reading, the cell, the label on the axis
+
+
+def test_small_groups_reach_neither_table_nor_chart(folder: Path, html: str) -> None:
+    answer = Results(folder).answer("experience.handsets")
+    values = [
+        row["tcp_retransmission_bytes"] for row in dress(answer.chart or {}, answer.rows)["data"]["values"]
+    ]
+    assert values == [None, 3e6, None]
+    article = html.split('<article id="experience.handsets"')[1].split("</article>")[0]
+    assert "3.00 MB" in article
+    assert "1.50 MB" not in article
+    assert "4.50 MB" not in article
+    assert article.count("suppressed</td>") == 2
+    assert "2 of 3 groups are not shown" in article
+
+
+def test_numbers_are_said_with_their_units_and_pseudonyms_shortened(html: str) -> None:
+    reader = read(html)
+    assert PSEUDONYM not in reader.text
+    assert f"{0:08x}{PSEUDONYM[8:]}" in reader.titles
+    assert "00000000…" in reader.text
+    for said in ("9.00 TB", "55.0 %", "106,856", "8.80 GB", "20,000"):
+        assert said in reader.text
+
+
+def test_a_row_about_a_variable_is_said_in_that_variables_unit() -> None:
+    made = table(overview()[-1].rows, ())
+    assert made is not None
+    first = {cell.head.name: cell.shown for cell in made.rows[0]}
+    assert (first["variable"], first["mean"], first["skew"], first["missing_count"]) == (
+        "downlink",
+        "455 MB",
+        "-0.3",
+        "29,731",
+    )
+    assert [cell.shown for cell in made.rows[1][:2]] == ["RTT downlink", "104 ms"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "unit"),
+    [
+        ("app_social_media_dl_bytes", "social media downlink", "bytes"),
+        ("rtt_ms_raw", "RTT raw", "ms"),
+        ("tcp_retransmission_bytes_median", "TCP retransmission median", "bytes"),
+        ("subscriber_id", "subscriber", "identifier"),
+        ("night_share", "night share", "share"),
+        ("k", "k", None),
+        ("engagement_cluster", "engagement cluster", None),
+    ],
+)
+def test_names_become_words_and_units(name: str, words: str, unit: str | None) -> None:
+    assert (phrase(name), column_unit(name)) == (words, unit)
+
+
+def test_links_are_made_of_known_answers_only() -> None:
+    assert str(link("see a.b, c.d & <i>", {"a.b"})) == (
+        'see <a class="id" href="#a.b">a.b</a>, c.d &amp; &lt;i&gt;'
+    )
+
+
+def test_every_chart_is_well_formed_named_and_follows_the_page(html: str) -> None:
+    from xml.etree import ElementTree
+
+    charted = [a for a in (*memo(), *overview(), *engagement(), *experience()) if a.chart]
+    reader = read(html)
+    assert reader.labels == [a.reading[0] for a in charted] + [reader.labels[-1]]
+    assert reader.labels[-1].startswith("Sessions start on 6 days, from 2019-04-04 to 2019-04-26")
+    drawings = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
+    assert len(drawings) == len(charted) + 1
+    for drawing in drawings:
+        ElementTree.fromstring(drawing)
+        assert "var(--ink)" in drawing
+        assert "#01f0" not in drawing
+        assert "font-family" not in drawing
+    assert set(re.findall(r"var\(--([\w-]+)\)", "".join(drawings))) <= set(colours(0))
+
+
+def test_an_answer_without_rows_says_what_it_read(html: str) -> None:
+    article = html.split('<article id="experience.nothing"')[1].split("</article>")[0]
+    assert "No: the input has no such column." in article
+    assert "<table" not in article
+    assert "<svg" not in article
+
+
+def test_a_model_shows_its_card_its_fit_and_its_centroids(html: str) -> None:
+    model = read(html.split('<article id="model.engagement"')[1].split("</article>")[0]).text
+    for said in (
+        "Groups subscribers by how much",
+        "one file, three days",
+        "106,856",
+        "Centroids in z-scores.",
+    ):
+        assert said in model
+    assert re.search(r"2\s*3\.1\s*2\.9\s*3\.3", model)
+
+
+def test_categories_folded_from_columns_are_said_in_words(html: str) -> None:
+    article = html.split('<article id="engagement.clusters"')[1].split("</article>")[0]
+    drawn = read(article.split("<figure>")[1].split("</figure>")[0]).text
+    assert "mean duration (s)" in drawn
+    assert "mean total (bytes)" in drawn
+
+
+def test_what_was_carried_forward_says_from_where_and_whether_it_is_stale(html: str) -> None:
+    assert "Carried forward from run 20251231T120000Z-def456. Stale" in html
+    assert html.count("Carried forward") == 1
+
+
+def test_the_head_counts_what_was_read_and_rejected(html: str) -> None:
+    head = read(html.split('<section id="run"')[1].split("</section>")[0]).text
+    for said in (
+        "150,001",
+        "150,000",
+        "1,066",
+        "telcom.csv",
+        "the two periods cannot be compared",
+    ):
+        assert said in head
+    # Of the days that are shown, 149,094 sessions in all, the three busiest hold 140,094.
+    assert "from 2019-04-04 to 2019-04-26; the three busiest days hold 94.0 % of those shown" in head
+
+
+def test_the_same_run_gives_the_same_file(folder: Path, html: str) -> None:
+    assert page(Results(folder)) == html
+
+
+def test_dates_do_not_move_with_the_machines_time_zone(tmp_path: Path) -> None:
+    import sys
+
+    code = (
+        "import json, sys; from subsight.answers import Answer;"
+        "from subsight.surfaces.report.rendering import render;"
+        "print(next(render([Answer.from_json(json.load(sys.stdin))]))[1])"
+    )
+    days = next(a for a in engagement() if a.id == "engagement.days")
+    drawn = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(days.to_json()),
+        env={"TZ": "America/Los_Angeles"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert drawn.strip() == next(render([days]))[1].strip()
+    assert ">28 Apr<" in drawn
+    assert ">19 Apr<" not in drawn
+
+
+def test_what_cannot_be_read_or_written_is_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="holds no run"):
+        report.write(tmp_path, tmp_path / "report.html")
+    with pytest.raises(StorageError, match=r"absent/report\.html cannot be written"):
+        report.write(folder, tmp_path / "absent" / "report.html")
+
+
+def colours(scheme: int) -> dict[str, str]:
+    """The style sheet's colours: 0 light, 1 dark."""
+    sheet = (Path(report.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
+    roots = re.findall(r":root \{(.*?)\}", sheet, re.DOTALL)
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", roots[scheme]))
+
+
+def contrast(a: str, b: str) -> float:
+    """The contrast ratio of two colours (WCAG 2.2, 1.4.3)."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_text_and_chart_colours_have_enough_contrast(scheme: int) -> None:
+    of = colours(scheme)
+    for ground in ("page", "paper"):
+        for text in ("ink", "muted", "accent"):
+            assert contrast(of[text], of[ground]) >= 4.5, (text, ground)
+    assert contrast(of["mark-ink"], of["mark"]) >= 4.5
+    for i in range(1, 9):
+        assert contrast(of[f"c{i}"], of["paper"]) >= 3, i
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
+
+
+def browse(profile: Path, page: Path, *options: str) -> str:
+    assert CHROMIUM is not None
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--hide-scrollbars",
+    ]
+    command = [CHROMIUM, *flags, f"--user-data-dir={profile}", *options, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=90).stdout
+
+
+MEASURE = """<iframe id="f" style="width:{width}px;height:800px;border:0" srcdoc="{page}"></iframe>
+<pre id="o"></pre><script>
+f.onload = () => {{
+  const d = f.contentDocument, w = f.contentWindow;
+  const beyond = [...d.querySelectorAll("body *")].filter(e => !e.closest(".scroll, svg, .skip")
+    && e.getBoundingClientRect().right > {width} + 0.5).map(e => e.tagName + "." + e.className);
+  const sizes = [...d.querySelectorAll("svg text")].map(e =>
+    parseFloat(w.getComputedStyle(e).fontSize) * e.ownerSVGElement.getScreenCTM().a);
+  o.textContent = JSON.stringify({{ scroll: d.documentElement.scrollWidth, beyond,
+    smallest: Math.min(...sizes), paper: w.getComputedStyle(d.querySelector(".answer")).backgroundColor,
+    text: w.getComputedStyle(d.querySelector("svg text")).fill }});
+}};
+</script>"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+class TestInABrowser:
+    pytestmark = needs_browser
+
+    @pytest.mark.parametrize("dark", [False, True])
+    def test_nothing_sticks_out_and_colours_follow_the_reader(
+        self, html: str, tmp_path: Path, width: int, dark: bool
+    ) -> None:
+        from html import escape
+
+        frame = tmp_path / "frame.html"
+        frame.write_text(MEASURE.format(width=width, page=escape(html)), encoding="utf-8")
+        options = ["--blink-settings=preferredColorScheme=0"] if dark else []
+        dom = browse(tmp_path / "profile", frame, "--dump-dom", *options)
+        found = json.loads(re.search(r'<pre id="o">(.*?)</pre>', dom)[1])  # type: ignore[index]
+        assert found["beyond"] == []
+        assert found["scroll"] == width
+        assert found["smallest"] >= 9
+        of = colours(int(dark))
+        assert found["paper"] == rgb(of["paper"])
+        assert found["text"] in (rgb(of["muted"]), rgb(of["ink"]))
+
+
+def rgb(colour: str) -> str:
+    return f"rgb({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))})"
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext on this machine")
+def test_on_paper_closed_tables_are_open_and_none_is_cut(html: str, tmp_path: Path) -> None:
+    source, paper = tmp_path / "report.html", tmp_path / "report.pdf"
+    source.write_text(html, encoding="utf-8")
+    browse(tmp_path / "profile", source, "--no-pdf-header-footer", f"--print-to-pdf={paper}")
+    text = subprocess.run(
+        ["pdftotext", "-layout", str(paper), "-"], capture_output=True, text=True, check=True
+    ).stdout
+    # The last row of a table that is closed on the screen, and the last column of the widest table.
+    assert re.search(r"23\s+cluster 2\s+21\.7 %", text)
+    assert re.search(r"Outlier\s+count|Outlier", text)
+    assert re.search(r"throughput downlink\s+104 kbps.*\s29,731\s+12\b", text)
