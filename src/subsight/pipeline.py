@@ -356,7 +356,8 @@ def _fit_regressions(
     if len(values) < satisfaction.LEAST_ROWS:
         return {}
     names = _behaviour(contract)
-    frame, target, period = _with_mix(scored, contract), "satisfaction_score", "same"
+    frame, target = _with_mix(scored, contract), "satisfaction_score"
+    period: satisfaction.Period = "same"
     if quality["periods"]["comparable"]:
         middle = datetime.fromisoformat(quality["periods"]["second"][0]).date()
         before = profile(store, sessions.filter(nw.col("local_date") < nw.lit(middle)), contract)
@@ -366,7 +367,8 @@ def _fit_regressions(
         names = [*names, *distance_scores.ENGAGEMENT, *distance_scores.EXPERIENCE]
         frame = _with_mix(before, contract).with_columns(**{f"first_{name}": nw.col(name) for name in names})
         frame = frame.join(later, on="subscriber_id", how="inner")
-        names, target, period = [f"first_{name}" for name in names], "later_score", "second from first"
+        names, target = [f"first_{name}" for name in names], "later_score"
+        period = "second from first"
     chosen = frame.filter(~nw.col(target).is_null()).sort("subscriber_hash").head(settings.fit_limit)
     table = store.arrow(chosen.select(*names, target))
     columns = {

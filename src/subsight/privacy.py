@@ -125,7 +125,8 @@ def suppress(
     """Rows with the numbers of small groups blanked, and how many rows that were.
 
     A row with fewer than `minimum` subscribers keeps its labels (text, flags, cluster, hour,
-    decile and rank numbers) and loses its other numbers. Where only one row is small, the next smallest is blanked too: a total would reveal it.
+    decile and rank numbers) and loses its other numbers. Where only one row is small, the next
+    smallest is blanked too: a total would reveal it.
     """
     sizes = [row[group_size] for row in rows]
     small = {i for i, size in enumerate(sizes) if size is not None and 0 < size < minimum}

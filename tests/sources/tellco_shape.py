@@ -236,10 +236,8 @@ def consistent_total(copy: Copy) -> Copy:
     def change(column: Column) -> Column:
         if column.role != "dl_bytes":
             return column
-        sums = [
-            str(sum(int(p) for p in row)) if total else ""
-            for total, *row in zip(column.values, *parts, strict=True)
-        ]
+        rows = zip(column.values, *parts, strict=True)
+        sums = [str(sum(map(int, row))) if total else "" for total, *row in rows]
         return replace(column, values=sums)
 
     return _changed(copy, change, drop={"dl_bytes"})

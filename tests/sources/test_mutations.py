@@ -67,7 +67,6 @@ def assert_honest(found: inspection.Inspection, copy: Copy) -> None:
         assert entry.source == column.header
         if entry.certainty == "sure":
             assert entry.column is not None
-            expected = column.role
             if column.role.startswith("app_"):
                 stem, _, unit = entry.column.rpartition("_")
                 name, _, direction = stem.rpartition("_")
@@ -75,8 +74,8 @@ def assert_honest(found: inspection.Inspection, copy: Copy) -> None:
                 # Each application has one name, in both directions.
                 role = column.role.rpartition("_")[0].rpartition("_")[0]
                 assert applications.setdefault(role, name) == name
-                continue
-            assert entry.column == expected, entry
+            else:
+                assert entry.column == column.role, entry
         if entry.unit_certainty == "checked":
             assert entry.unit == column.unit, entry
     assert len(set(applications.values())) == len(applications)
@@ -87,7 +86,8 @@ def assert_honest(found: inspection.Inspection, copy: Copy) -> None:
 
 @cache
 def truth_in_order(original: Copy) -> list[dict[str, object]]:
-    return sorted(truth(original), key=lambda row: (str(row["imei_id"]), str(row["start_at"])))
+    known = [row for row in truth(original) if row["imei_id"]]
+    return sorted(known, key=lambda row: (str(row["imei_id"]), str(row["start_at"])))
 
 
 def assert_same(sessions: pa.Table, found: inspection.Inspection, original: Copy, copy: Copy) -> None:
