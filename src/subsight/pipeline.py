@@ -194,6 +194,7 @@ def run(
     mapping_file: str | None = None,
     studies: Iterable[str] | None = None,
     parameters_from: str | None = None,
+    on_answer: Callable[[Answer], None] | None = None,
     finishers: Sequence[Finisher] = (),
     progress: Progress | None = None,
 ) -> Path:
@@ -202,6 +203,7 @@ def run(
     Args:
         studies: compute only these; the others' answers are carried over from the current run.
         parameters_from: take treatment and model parameters from that run (or `current`) and fit nothing.
+        on_answer: told each answer as soon as it is there, such as a report that draws its chart.
         finishers: called with the staged folder before it is published, such as the report's writer.
 
     Raises:
@@ -227,7 +229,7 @@ def run(
             )
         given = _given_parameters(workspace, parameters_from)
         with workspace.staged_run() as folder:
-            _compute(store, workspace, batches, settings, wanted, given, folder, clock)
+            _compute(store, workspace, batches, settings, wanted, given, folder, clock, on_answer)
             for finish in finishers:
                 with clock.stage("report"):
                     finish(folder)
@@ -268,6 +270,7 @@ def _compute(
     given: Mapping[str, Any] | None,
     folder: Path,
     clock: _Clock,
+    on_answer: Callable[[Answer], None] | None,
 ) -> None:
     contract = _contract(batches)
     with clock.stage("profile"):
@@ -289,7 +292,7 @@ def _compute(
             if not given:
                 models |= _fit_regressions(store, sessions, scored, models, contract, quality, settings)
         inputs = Inputs(store, sessions, scored, contract, settings, treated, models, quality)
-        found = _answer(inputs, wanted, elbow, clock, _carried(workspace, wanted))
+        found = _answer(inputs, wanted, elbow, clock, _carried(workspace, wanted), on_answer)
     with clock.stage("publish"):
         tables = _write_tables(store, scored, models, folder)
         studies = _write_answers(workspace, batches, found, wanted, folder)
@@ -455,6 +458,7 @@ def _answer(
     elbow: Future[dict[str, Any]] | None,
     clock: _Clock,
     carried: Mapping[str, Answer],
+    on_answer: Callable[[Answer], None] | None,
 ) -> dict[str, list[Answer]]:
     found: dict[str, list[Answer]] = {}
     given = dict(carried)
@@ -467,7 +471,11 @@ def _answer(
             ):
                 inputs.models["engagement"]["fit"]["elbow"] = elbow.result()
             context = Inputs(**{**vars(inputs), "answers": given})
-            found[study] = [question.answer(context) for question in _questions(study)]
+            found[study] = []
+            for question in _questions(study):
+                found[study].append(answer := question.answer(context))
+                if on_answer:
+                    on_answer(answer)
             given |= {answer.id: answer for answer in found[study]}
     if elbow is not None:
         inputs.models["engagement"]["fit"].setdefault("elbow", elbow.result())

@@ -84,7 +84,7 @@ class Results:
         """
         self._known(study, self.studies(), "study")
         found = self._read(f"answers/{study}.json")
-        return [self._respectful(Answer.from_json(value)) for value in found]
+        return [respectful(Answer.from_json(value), self.minimum_group) for value in found]
 
     def answer(self, id: str) -> Answer:
         """One answer by its id, `study.question`.
@@ -131,27 +131,6 @@ class Results:
         """The published columns of a session, with their meanings; families stand once, with `{name}`."""
         return [column for column in SESSIONS if not column.internal]
 
-    def _respectful(self, answer: Answer) -> Answer:
-        if answer.ranks_subscribers:
-            return replace(answer, notes=(*answer.notes, _RANKED))
-        if answer.group_size is None or not answer.rows:
-            return answer
-        if answer.group_size not in answer.columns:
-            raise WorkspaceError(
-                f"the answer {answer.id} does not say how large its groups are",
-                found=f"columns {', '.join(answer.columns)}",
-                expected=f"a column {answer.group_size}",
-                do="publish the run again",
-            )
-        rows, count = suppress(answer.rows, answer.group_size, self.minimum_group)
-        if not count:
-            return answer
-        note = (
-            f"{count} of {len(rows)} groups are not shown: fewer than {self.minimum_group} subscribers, "
-            "or the next smallest where a total would reveal one."
-        )
-        return replace(answer, rows=rows, notes=(*answer.notes, note))
-
     def _known(self, name: str, names: Iterable[str], kind: str) -> None:
         known = sorted(names)
         if name not in known:
@@ -172,3 +151,26 @@ class Results:
                 expected="JSON as a run publishes it",
                 do="publish the run again",
             ) from error
+
+
+def respectful(answer: Answer, minimum_group: int) -> Answer:
+    """The answer as it may be shown: groups of fewer subscribers than that are suppressed, and said so."""
+    if answer.ranks_subscribers:
+        return replace(answer, notes=(*answer.notes, _RANKED))
+    if answer.group_size is None or not answer.rows:
+        return answer
+    if answer.group_size not in answer.columns:
+        raise WorkspaceError(
+            f"the answer {answer.id} does not say how large its groups are",
+            found=f"columns {', '.join(answer.columns)}",
+            expected=f"a column {answer.group_size}",
+            do="publish the run again",
+        )
+    rows, count = suppress(answer.rows, answer.group_size, minimum_group)
+    if not count:
+        return answer
+    note = (
+        f"{count} of {len(rows)} groups are not shown: fewer than {minimum_group} subscribers, "
+        "or the next smallest where a total would reveal one."
+    )
+    return replace(answer, rows=rows, notes=(*answer.notes, note))

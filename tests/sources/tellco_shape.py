@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import csv
 import random
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -195,7 +196,9 @@ def _canonical(texts: dict[str, str]) -> dict[str, float | str | datetime | None
         elif role in ("subscriber_id", "imsi_id", "imei_id"):
             row[role] = text or None
         elif role in ("cell_id", "bearer_id"):
-            row[role] = None if not text or "e+" in text.lower() else text
+            # A spreadsheet keeps 15 digits; it writes zeros or an exponent for the others.
+            is_damaged = re.fullmatch(r"[0-9.]+[eE]\+[0-9]+|[1-9][0-9]{14}0+", text)
+            row[role] = None if not text or is_damaged else text
         elif role.startswith("handset"):
             row[role] = None if text in ("", "undefined") else text
         elif not role.endswith(":milliseconds"):
@@ -212,10 +215,13 @@ Mutation = Callable[[Copy], Copy]
 
 
 def _changed(
-    copy: Copy, change: Callable[[Column], Column | None], add: set[str] = frozenset(), drop: set[str] = frozenset()
-) -> Copy:  # fmt: skip
+    copy: Copy,
+    change: Callable[[Column], Column | None],
+    add: Iterable[str] = (),
+    drop: Iterable[str] = (),
+) -> Copy:
     columns = [new for column in copy.columns if (new := change(column))]
-    return replace(copy, columns=columns, corrected=(copy.corrected | add) - drop)
+    return replace(copy, columns=columns, corrected=(copy.corrected | {*add}) - {*drop})
 
 
 def duration_in_ms(copy: Copy) -> Copy:
@@ -318,7 +324,7 @@ def _volumes(size: int, unit: str, is_said: bool) -> Mutation:
     def mutate(copy: Copy) -> Copy:
         roles = {column.role for column in copy.columns if column.unit == "bytes"}
         return replace(
-            _changed(copy, change, add=set() if is_said else roles), notes={**copy.notes, "scaled": True}
+            _changed(copy, change, add=() if is_said else roles), notes={**copy.notes, "scaled": True}
         )
 
     return mutate

@@ -7,7 +7,6 @@ must be the original's, which the tests work out from its texts.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -30,16 +29,10 @@ from tellco_shape import (
 from subsight.settings import Settings
 from subsight.sources import files, inspection, xdr
 from subsight.sources.mapping import Mapping
-from subsight.store import Store, open_store
+from subsight.store import Store
 
 SETTINGS = Settings(identifiers="clear")
 KEY = b"k" * 32
-
-
-@pytest.fixture(scope="module")
-def duck() -> Iterator[Store]:
-    with open_store("duckdb", memory="1GB") as opened:
-        yield opened
 
 
 @cache

@@ -68,7 +68,7 @@ def slug(label: str) -> str:
 def _broken(text: str) -> str:
     """Words parted where the case changes; a prefix stays with its unit: kB, KBytes, MBps."""
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
-    return re.sub(r"\b([kKMG]i?) (?=[Bb])", r"\1", text.replace("e Node B", "enodeb"))
+    return re.sub(r"(?<![A-Za-z])([kKMG]i?) (?=[Bb])", r"\1", text.replace("e Node B", "enodeb"))
 
 
 @dataclass(frozen=True)

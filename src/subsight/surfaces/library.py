@@ -65,12 +65,9 @@ class Insight:
         progress: pipeline.Progress | None = None,
     ) -> Results:
         """Ingests the inputs, computes over everything ingested, and publishes a run with its report."""
-        from threading import Thread
-
         from subsight.surfaces import report
 
-        # The renderer takes a while to start, which passes while the engine works.
-        Thread(target=report.prepare, daemon=True).start()
+        drawing = report.Drawing(self.settings.minimum_group)
         folder = pipeline.run(
             self.workspace,
             inputs,
@@ -78,7 +75,8 @@ class Insight:
             mapping_file=mapping,
             studies=studies,
             parameters_from=parameters_from,
-            finishers=[lambda staged: report.write(staged, staged / "report.html")],
+            on_answer=drawing.add,
+            finishers=[lambda staged: report.write(staged, staged / "report.html", drawing)],
             progress=progress,
         )
         return Results(folder)

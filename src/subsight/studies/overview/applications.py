@@ -166,7 +166,7 @@ def application_deciles(inputs: Inputs) -> Answer:
     apps = _observed(inputs)
     chosen = inputs.profiles.select(
         "subscriber_hash", *(nw.col(name).cast(nw.Float64) for name in (*apps, "total_bytes"))
-    ).filter(*(~nw.col(name).is_null() for name in apps))
+    ).filter(*(~nw.col(name).is_null() for name in (*apps, "total_bytes")))
     classed = with_decile(inputs, chosen, "total_bytes")
     total = nw.col("total_bytes")
     classed = classed.with_columns(

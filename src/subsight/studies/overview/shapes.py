@@ -239,8 +239,8 @@ def categories(inputs: Inputs) -> Answer:
         chart=chart,
         group_size="subscriber_count",
         notes=(
-            "The mode of each category is its first value; ties go to the smaller value. Unknown values are left "
-            "out and never imputed.",
+            "The mode of each category is its first value; ties go to the smaller value. Unknown values are "
+            "left out and never imputed.",
         ),
     )
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from subsight.results import Answer, Results
 from subsight.surfaces.report.rendering import render
 from subsight.surfaces.report.tables import Table, table
 from subsight.surfaces.report.words import phrase, sentence, unit_label
+
+if TYPE_CHECKING:
+    from subsight.surfaces.report import Drawing
 
 __all__ = ["page"]
 
@@ -42,8 +45,8 @@ class Model:
     caption: str
 
 
-def page(results: Results) -> str:
-    """The report of a run as HTML."""
+def page(results: Results, drawing: Drawing | None = None) -> str:
+    """The report of a run as HTML; charts that are not drawn yet are drawn here."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -53,7 +56,9 @@ def page(results: Results) -> str:
     known = frozenset(answer.id for answer in answers)
     # The renderer's thread draws while this one lays out tables.
     with ThreadPoolExecutor(1) as pool:
-        drawing = pool.submit(lambda: dict(render(answers)))
+        drawn = {answer.id: svg for answer in answers if drawing and (svg := drawing.of(answer))}
+        remaining = [answer for answer in answers if answer.id not in drawn]
+        others = pool.submit(lambda: dict(render(remaining)))
         tables = {answer.id: table(answer.rows, known, group_size=answer.group_size) for answer in answers}
         models = [_model(name, record) for name, record in results.models().items()]
         environment = Environment(
@@ -62,7 +67,7 @@ def page(results: Results) -> str:
         )  # fmt: skip
         _extend(environment, known)
         template = environment.get_template("report.html.jinja")
-        charts = {id: Markup(svg) for id, svg in drawing.result().items()}
+        charts = {id: Markup(svg) for id, svg in (drawn | others.result()).items()}
     html = template.render(
         manifest=results.manifest, quality=results.quality, sections=sections, inputs=inputs, tables=tables,
         charts=charts, models=models, headlines=_headlines(results), definitions=_definitions(results),
