@@ -353,9 +353,8 @@ def _fit_regressions(
     if "satisfaction" not in models:
         return {}
     knobs: dict[str, Any] = {"seed": settings.seed}
-    values = fitting.matrix(
-        store, scored, (*distance_scores.SATISFACTION, "satisfaction_score"), settings.fit_limit
-    )
+    given = (*distance_scores.SATISFACTION, "satisfaction_score")
+    values = fitting.whole(fitting.sample(store, scored, given, settings.fit_limit), given)
     if len(values) < satisfaction.LEAST_ROWS:
         return {}
     names = _behaviour(contract)

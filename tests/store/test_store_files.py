@@ -301,3 +301,10 @@ def test_a_write_to_a_path_that_is_a_folder(store: Store, tmp_path: Path) -> Non
     with pytest.raises(StorageError):
         store.write(store.from_arrow(TABLE), tmp_path / "t.parquet")
     assert [entry.name for entry in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_quantiles_interpolate_between_the_observed_values(store: Store) -> None:
+    # 1, 2, 4, 10: the quartiles lie at positions 0.75, 1.5 and 2.25.
+    table = pa.table({"a": [4, None, 1, 10, 2], "b": pa.array([None] * 5, pa.float64())})
+    found = store.quantiles(store.from_arrow(table), ["a", "b"], (0.25, 0.5, 0.75))
+    assert found == {"a": [1.75, 3.0, 5.5], "b": [None, None, None]}

@@ -40,16 +40,15 @@ def fit(store: Store, sessions: Frame, contract: Contract, policy: Policy) -> di
         value = nw.col(name).cast(nw.Float64)
         first[f"{name}:count"] = value.count()
         first[f"{name}:sum"] = value.sum()
-        for label, q in (("q1", 0.25), ("q2", 0.5), ("q3", 0.75)):
-            first[f"{name}:{label}"] = value.quantile(q, interpolation="linear")
     seen = store.row(sessions.select(**first))
+    quartiles = store.quantiles(sessions, names, (0.25, 0.5, 0.75))
     fitted: dict[str, dict[str, Any]] = {}
     for name in names:
         count = int(seen[f"{name}:count"])
         if count == 0:
             continue
-        q1, q3 = float(seen[f"{name}:q1"]), float(seen[f"{name}:q3"])
-        mean, median = float(seen[f"{name}:sum"]) / count, float(seen[f"{name}:q2"])
+        q1, median, q3 = (float(value or 0.0) for value in quartiles[name])
+        mean = float(seen[f"{name}:sum"]) / count
         fitted[name] = {
             "observed_count": count,
             "missing_count": int(seen["records"]) - count,

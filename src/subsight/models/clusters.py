@@ -21,7 +21,7 @@ __all__ = ["ELBOW_K", "adjusted_rand", "elbow", "fit", "nearest", "silhouettes"]
 ELBOW_K: Final = tuple(range(1, 11))
 _SILHOUETTE_SAMPLE: Final = 10_000
 _THREADS: Final = 2
-_SLICE: Final = 1_000
+_SLICE: Final = 250
 
 
 def fit(
@@ -91,8 +91,8 @@ def elbow(values: Matrix, *, seed: int, starts: int) -> dict[str, Any]:
         # The largest k first: it takes longest, and the threads then end together.
         fits = pool.map(lambda k: _k_means(scaled, k, seed, starts), reversed(ks))
         models = dict(zip(reversed(ks), fits, strict=True))
-    several = [k for k in ks if k > 1]
-    measured = silhouettes(sample, [models[k].predict(sample) for k in several])
+        several = [k for k in ks if k > 1]
+        measured = silhouettes(sample, [models[k].predict(sample) for k in several])
     inertia = [float(models[k].inertia_) for k in ks]
     return {
         "k": ks,
@@ -112,18 +112,18 @@ def silhouettes(sample: Matrix, labellings: Sequence[Matrix]) -> list[float]:
     clustering, and never more than a slice of them in memory.
     """
     import numpy as np
+    from scipy.spatial.distance import cdist
 
     if not labellings:
         return []
     belongs = [np.eye(labels.max() + 1)[labels] for labels in labellings]
     edges = np.cumsum([0, *(one.shape[1] for one in belongs)])
     together = np.hstack(belongs)
-    sizes, squares = together.sum(axis=0), (sample**2).sum(axis=1)
+    sizes = together.sum(axis=0)
     totals = np.zeros(len(labellings))
     for begin in range(0, len(sample), _SLICE):
         rows = slice(begin, begin + _SLICE)
-        apart = squares[rows, None] + squares[None, :] - 2 * sample[rows] @ sample.T
-        sums = np.sqrt(np.maximum(apart, 0)) @ together
+        sums = cdist(sample[rows], sample) @ together
         for i, one in enumerate(belongs):
             mine, part = one[rows].astype(bool), slice(edges[i], edges[i + 1])
             own = sizes[part][mine.argmax(axis=1)]

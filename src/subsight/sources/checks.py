@@ -90,7 +90,8 @@ def decide(store: Store, typed: Frame, mapping: Mapping) -> Decisions:
             decisions.certainty[column.name] = "declared" if column.unit else "assumed"
     timed = {"start_at", "end_at"} <= mapped
     frame = store.derive(typed, {"span_s": Seconds("start_at", "end_at")}) if timed else typed
-    frame = frame.with_columns(**_duration_columns(mapped), **_total_columns(mapped, mapping, decisions))
+    helping = {**_duration_columns(mapped), **_total_columns(mapped, mapping, decisions)}
+    frame = frame.with_columns(**helping) if helping else frame
     evidence = store.row(
         frame.select(
             records=nw.len(),

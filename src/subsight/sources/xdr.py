@@ -275,7 +275,9 @@ def _reasons(contract: Contract, mapped: frozenset[str], decisions: Decisions) -
     for column in contract:
         if column.name not in mapped or column.kind not in ("float", "integer"):
             continue
-        value = nw.col(column.name)
+        # What a total leaves out was added to it: the value to judge is the one reported.
+        is_total = column.name in ("dl_bytes", "ul_bytes")
+        value = nw.col(f"reported_{column.name}" if is_total else column.name)
         if column.low is not None:
             reasons.append((column.name, f"below {column.low:g}", value < column.low))
         if column.high is not None:

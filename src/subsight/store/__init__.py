@@ -198,6 +198,15 @@ class Store(ABC):
         """The frame with one added column per scalar."""
 
     @abstractmethod
+    def quantiles(
+        self, frame: Frame, columns: Sequence[str], levels: Sequence[float]
+    ) -> dict[str, list[float | None]]:
+        """Exact quantiles of several columns in one pass, by linear interpolation of the observed values.
+
+        Per column one number a level, all null where nothing was observed.
+        """
+
+    @abstractmethod
     def from_arrow(self, table: pa.Table) -> Frame:
         """A small Arrow table as a frame of this engine."""
 

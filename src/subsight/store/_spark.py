@@ -166,6 +166,14 @@ class SparkStore(Store):
                 raise _failed(_reason(error)) from error
             raise
 
+    def quantiles(
+        self, frame: Frame, columns: Sequence[str], levels: Sequence[float]
+    ) -> dict[str, list[float | None]]:
+        given = ", ".join(map(repr, map(float, levels)))
+        wanted = [f"percentile(CAST(`{name}` AS DOUBLE), array({given})) AS `{name}`" for name in columns]
+        row = self.row(nw.from_native(frame.to_native().selectExpr(*wanted)))
+        return {name: row[name] or [None] * len(levels) for name in columns}
+
     def from_arrow(self, table: pa.Table) -> Frame:
         import pyarrow as pa
         import pyarrow.parquet as pq

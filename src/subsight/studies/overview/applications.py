@@ -84,6 +84,7 @@ def against_total(inputs: Inputs) -> Answer:
     chart = charts.bars("application", "r", colour="kind")
     kinds = ["correlation", "correlation_if_independent", "correlation_with_rest"]
     chart["transform"] = [{"fold": kinds, "as": ["kind", "r"]}]
+    chart["encoding"]["x"] |= {"title": "Pearson r", "axis": {"format": ".1f"}}
     return Answer(
         id="overview.applications",
         question=AGAINST_TOTAL.text,
@@ -164,20 +165,7 @@ def _against_reading(inputs: Inputs, joint: _Joint, rows: Sequence[Mapping[str, 
 def application_deciles(inputs: Inputs) -> Answer:
     """Bytes per application in ten classes of subscribers by total data."""
     apps = _observed(inputs)
-    chosen = inputs.profiles.select(
-        "subscriber_hash", *(nw.col(name).cast(nw.Float64) for name in (*apps, "total_bytes"))
-    ).filter(*(~nw.col(name).is_null() for name in (*apps, "total_bytes")))
-    classed = with_decile(inputs, chosen, "total_bytes")
-    total = nw.col("total_bytes")
-    classed = classed.with_columns(
-        **{f"{name}:share": nw.col(name) / nw.when(total > 0).then(total) for name in apps}
-    )
-    parts: dict[str, Any] = {"subscriber_count": nw.len(), "total": total.sum()}
-    for name in apps:
-        share = nw.col(f"{name}:share")
-        parts |= {f"{name}:sum": nw.col(name).sum(), f"{name}:deviation": share.std(ddof=0)}
-        parts |= {f"{name}:count": share.count(), f"{name}:shares": share.sum()}
-    found = inputs.store.rows(classed.group_by("decile").agg(**parts).sort("decile")) if apps else []
+    found = _by_decile(inputs, apps) if apps else []
     rows = [
         {
             "decile": row["decile"],
@@ -202,6 +190,23 @@ def application_deciles(inputs: Inputs) -> Answer:
             f"reading compares a subscriber's share of data per application. {_RAW}",
         ),
     )
+
+
+def _by_decile(inputs: Inputs, apps: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Sums of each application per decile of total data, and moments of its share of a subscriber's data."""
+    used = (*apps, "total_bytes")
+    columns = inputs.profiles.select("subscriber_hash", *(nw.col(name).cast(nw.Float64) for name in used))
+    known = columns.filter(*(~nw.col(name).is_null() for name in used))
+    total = nw.col("total_bytes")
+    classed = with_decile(inputs, known, "total_bytes").with_columns(
+        **{f"{name}:share": nw.col(name) / nw.when(total > 0).then(total) for name in apps}
+    )
+    parts: dict[str, Any] = {"subscriber_count": nw.len(), "total": total.sum()}
+    for name in apps:
+        share = nw.col(f"{name}:share")
+        parts |= {f"{name}:sum": nw.col(name).sum(), f"{name}:deviation": share.std(ddof=0)}
+        parts |= {f"{name}:count": share.count(), f"{name}:shares": share.sum()}
+    return inputs.store.rows(classed.group_by("decile").agg(**parts).sort("decile"))
 
 
 def _mix_reading(

@@ -33,7 +33,9 @@ def coverage(inputs: Inputs) -> Answer:
     found = core(days) if days else {}
     reading = [_span(found, len(days)), _periods(inputs)] if days else ["No session has a subscriber."]
     chart = charts.bars("local_date", "session_count", vertical=True)
-    chart["encoding"]["x"] |= {"type": "temporal", "timeUnit": "yearmonthdate", "axis": {"format": "%-d %b"}}
+    # Dates are read as UTC midnights: drawn in any other zone they would move to the day before.
+    day = {"type": "temporal", "timeUnit": "utcyearmonthdate", "scale": {"type": "utc"}}
+    chart["encoding"]["x"] |= day | {"axis": {"format": "%-d %b"}}
     return Answer(
         id="overview.coverage",
         question=COVERAGE.text,
