@@ -39,6 +39,9 @@ __all__ = ["STUDIES", "Ingested", "ingest", "inspect", "run", "score"]
 STUDIES: Final = ("overview", "engagement", "experience", "satisfaction", "memo")
 """Every study, in the order in which later ones may build on earlier ones' answers."""
 
+_KEPT_SESSIONS: Final = 2_000_000
+"""Up to this many sessions are treated once and kept; more are treated again by each question."""
+
 Progress = Callable[[str], None]
 Finisher = Callable[[Path], None]
 
@@ -280,6 +283,8 @@ def _compute(
             given["treatment"] if given else treatment.fit(store, sessions, contract, settings.treatment)
         )
         sessions = treatment.apply(sessions, contract, treated)
+        if sum(batch.manifest["accepted"] for batch in batches) <= _KEPT_SESSIONS:
+            sessions = store.keep(sessions)
         profiles = profile(store, sessions, contract)
         quality = _quality(store, batches, everything, settings)
     with ThreadPoolExecutor(1) as background:

@@ -124,31 +124,31 @@ def test_columns_outside_the_mapping_make_no_difference_to_identity(duck: Store,
     ]  # fmt: skip
 
 
-def test_ragged_lines_are_counted_by_line(store: Store, tmp_path: Path) -> None:
+def test_ragged_lines_are_counted_by_line(duck: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", rows(6))
     lines = path.read_text(encoding="utf-8").splitlines()
     lines[2] += ",surplus"
     lines[4] = lines[4].rpartition(",")[0]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    got = ingest(store, path)
+    got = ingest(duck, path)
     assert [line for line, _ in got.parsed.ragged] == [3, 5]
     assert len(got.sessions) == 4
     assert got.rejects == []
 
 
-def test_identifiers_become_pseudonyms(store: Store, tmp_path: Path) -> None:
+def test_identifiers_become_pseudonyms(duck: Store, tmp_path: Path) -> None:
     table = [changed(PLAIN, Phone="+33 6 10 00 00 01"), changed(PLAIN, Phone="33610000001.0", RTT="61"),
              changed(PLAIN, Phone="3.361E+10", RTT="62")]  # fmt: skip
     path = write(tmp_path / "a.csv", table)
-    got = ingest(store, path, settings=Settings())
+    got = ingest(duck, path, settings=Settings())
     name = pseudonym("33610000001", KEY)
     assert [s["subscriber_id"] for s in got.sessions] == [name, name, None]
     assert {s["imei_id"] for s in got.sessions} == {pseudonym("35038728607171", KEY)}
     assert {s["tac"] for s in got.sessions} == {"35038728"}
     assert got.notes("subscriber_id") == [("digits", "warning", 1)]
     # The hash that breaks ties does not depend on the key.
-    other = xdr.read(store, got.parsed, VENDOR, Settings(), b"another key of some thirty bytes")
-    hashes = store.rows(other.sessions.select("subscriber_hash", "subscriber_id").sort("subscriber_hash"))
+    other = xdr.read(duck, got.parsed, VENDOR, Settings(), b"another key of some thirty bytes")
+    hashes = duck.rows(other.sessions.select("subscriber_hash", "subscriber_id").sort("subscriber_hash"))
     assert {r["subscriber_hash"] for r in hashes} == {s["subscriber_hash"] for s in got.sessions}
     assert name not in {r["subscriber_id"] for r in hashes}
 

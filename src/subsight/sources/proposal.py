@@ -10,17 +10,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-import narwhals as nw
+from typing import TYPE_CHECKING, Final, Literal
 
 from subsight.contracts import Application
 from subsight.settings import Settings
 from subsight.sources.files import InputFile
-from subsight.sources.headers import Header, slug
+from subsight.sources.headers import slug
 from subsight.sources.mapping import MappedColumn, Mapping, plain
-from subsight.sources.xdr import records
-from subsight.store import Digits, Instant, Number, Scalar, Store, Text
+from subsight.sources.sample import Sample
+from subsight.store import Digits, Store, Text
 from subsight.tables import SESSIONS, THROUGHPUT_SHARES
 from subsight.units import FACTORS, factor
 
@@ -34,8 +32,6 @@ __all__ = ["Certainty", "Guess", "Proposal", "propose"]
 
 Certainty = Literal["sure", "likely", "guess"]
 
-SAMPLE: Final = 20_000
-"""Records that are looked at."""
 _AGREE: Final = 0.95
 _PARSED: Final = 0.99
 _RANK: Final = {"sure": 0, "likely": 1, "guess": 2}
@@ -67,65 +63,9 @@ class Proposal:
     guesses: dict[int, Guess]
 
 
-class _Sample:
-    """The first records of a file, column by column."""
-
-    def __init__(self, store: Store, file: InputFile, settings: Settings) -> None:
-        self._store, self._zone = store, settings.time_zone
-        self.headers = [Header(text) for text in file.header]
-        self._columns = [f"c{i}" for i in range(len(file.header))]
-        self._raw = store.keep(records(store, file).select("record", *self._columns).head(SAMPLE))
-        store.ragged_lines()
-        self.types = self._raw.collect_schema()
-        texts: dict[str, Scalar] = {f"t{i}": Text(c) for i, c in enumerate(self._columns)}
-        texts |= {f"n{i}": Number(c) for i, c in enumerate(self._columns) if not self.is_instant(i)}
-        derived = store.derive(self._raw, texts).select(*texts)
-        self._values = store.arrow(derived)
-
-    def is_instant(self, position: int) -> bool:
-        """Whether the file itself types the column as a moment."""
-        kind = self.types[f"c{position}"]
-        return isinstance(kind, nw.Datetime) or kind == nw.Date
-
-    def numbers(self, position: int) -> Numbers:
-        """Values as numbers, NaN where there is none."""
-        import numpy as np
-
-        if self.is_instant(position):
-            return np.full(self._values.num_rows, np.nan)
-        values: Numbers = self._values[f"n{position}"].to_numpy(zero_copy_only=False).astype(np.float64)
-        return values
-
-    def numeric_share(self, position: int) -> float:
-        """Share of the values present that are numbers; 0 for an empty column."""
-        import numpy as np
-
-        present = self._values.num_rows - self._values[f"t{position}"].null_count
-        return float((~np.isnan(self.numbers(position))).sum()) / present if present else 0.0
-
-    def texts(self, position: int) -> list[str]:
-        """The values present, as text."""
-        return [str(value) for value in self._values[f"t{position}"].drop_null().to_pylist()]
-
-    def derived(self, scalars: dict[str, Scalar]) -> dict[str, list[Any]]:
-        """Values of scalars over the sample, in order."""
-        frame = self._store.derive(self._raw, scalars).sort("record").select(*scalars)
-        columns: dict[str, list[Any]] = self._store.arrow(frame).to_pydict()
-        return columns
-
-    def seconds(self, position: int, pattern: str, milliseconds: int | None = None) -> Numbers:
-        """Instants read by a pattern, in seconds since 1970, NaN where unreadable."""
-        import numpy as np
-
-        extra = None if milliseconds is None else f"c{milliseconds}"
-        scalar = Instant(f"c{position}", pattern, self._zone, extra)
-        values = self.derived({"value": scalar})["value"]
-        return np.array([np.nan if value is None else value.timestamp() for value in values])
-
-
 def propose(store: Store, file: InputFile, settings: Settings) -> Proposal:
     """A mapping for a file from its header and its first 20,000 records, with what is sure of it."""
-    sample = _Sample(store, file, settings)
+    sample = Sample(store, file, settings)
     guesses = [
         *_identities(sample), *_times(sample), *_bands(sample), *_directed(sample), *_volumes(sample),
     ]  # fmt: skip
@@ -134,7 +74,7 @@ def propose(store: Store, file: InputFile, settings: Settings) -> Proposal:
     return Proposal(_mapping(file, chosen, applications), {guess.position: guess for guess in chosen})
 
 
-def _by_concept(sample: _Sample, concept: str) -> list[int]:
+def _by_concept(sample: Sample, concept: str) -> list[int]:
     return [i for i, header in enumerate(sample.headers) if header.concept == concept]
 
 
@@ -186,7 +126,7 @@ def _mapping(file: InputFile, guesses: Sequence[Guess], applications: tuple[Appl
 # Identifiers, cells and handsets
 
 
-def _identities(sample: _Sample) -> Iterable[Guess]:
+def _identities(sample: Sample) -> Iterable[Guess]:
     for name, (low, high) in _LENGTHS.items():
         for position in _by_concept(sample, name):
             yield _identifier(sample, position, name, low, high)
@@ -202,7 +142,7 @@ def _identities(sample: _Sample) -> Iterable[Guess]:
             yield from (Guess(position, name, "likely", "named so") for position in found)
 
 
-def _identifier(sample: _Sample, position: int, name: str, low: int, high: int) -> Guess:
+def _identifier(sample: Sample, position: int, name: str, low: int, high: int) -> Guess:
     digits = sample.derived({"digits": Digits(f"c{position}")})["digits"]
     lengths = Counter(len(value) for value in digits if value)
     total = sum(lengths.values())
@@ -222,7 +162,7 @@ def _identifier(sample: _Sample, position: int, name: str, low: int, high: int) 
     return Guess(position, name, "sure" if is_plain else "likely", evidence)
 
 
-def _handset(sample: _Sample, model: int, maker: int) -> Iterable[Guess]:
+def _handset(sample: Sample, model: int, maker: int) -> Iterable[Guess]:
     columns = sample.derived({"model": Text(f"c{model}"), "maker": Text(f"c{maker}")})
     pairs = Counter(
         (model, maker)
@@ -242,7 +182,7 @@ def _handset(sample: _Sample, model: int, maker: int) -> Iterable[Guess]:
 # Times and durations
 
 
-def _times(sample: _Sample) -> Iterable[Guess]:
+def _times(sample: Sample) -> Iterable[Guess]:
     read: dict[str, tuple[int, dict[str, Numbers], str]] = {}
     for name in ("start_at", "end_at"):
         extras = [i for i in _by_concept(sample, f"{name}:milliseconds") if _is_thousandths(sample, i)]
@@ -265,7 +205,7 @@ def _times(sample: _Sample) -> Iterable[Guess]:
     yield from _durations(sample, next(iter(spans.values())) if len(spans) == 1 else None)
 
 
-def _spans(sample: _Sample, starts: dict[str, Numbers], ends: dict[str, Numbers]) -> dict[str, Numbers]:
+def _spans(sample: Sample, starts: dict[str, Numbers], ends: dict[str, Numbers]) -> dict[str, Numbers]:
     """Seconds from start to end by format: one format where only one is possible."""
     import numpy as np
 
@@ -279,7 +219,7 @@ def _spans(sample: _Sample, starts: dict[str, Numbers], ends: dict[str, Numbers]
     return spans
 
 
-def _is_thousandths(sample: _Sample, position: int) -> bool:
+def _is_thousandths(sample: Sample, position: int) -> bool:
     import numpy as np
 
     values = sample.numbers(position)
@@ -287,7 +227,7 @@ def _is_thousandths(sample: _Sample, position: int) -> bool:
     return bool(values.size) and bool(((values >= 0) & (values < 1000) & (values % 1 == 0)).mean() >= _PARSED)
 
 
-def _formats(sample: _Sample, position: int, extra: int | None) -> tuple[dict[str, Numbers], str]:
+def _formats(sample: Sample, position: int, extra: int | None) -> tuple[dict[str, Numbers], str]:
     """The formats that read a column's values, with what they read, and a sentence about them."""
     import numpy as np
 
@@ -345,7 +285,7 @@ def _shape(text: str) -> tuple[str, ...]:
     return tuple(f"{order}{sign}{year}{clock}" for order in (f"%m{sign}%d", f"%d{sign}%m"))
 
 
-def _durations(sample: _Sample, spans: Numbers | None) -> Iterable[Guess]:
+def _durations(sample: Sample, spans: Numbers | None) -> Iterable[Guess]:
     """Columns that equal end - start; the one in the coarser unit is the session's length in seconds."""
     proven: list[tuple[int, str]] = []
     named: list[tuple[int, str | None]] = []
@@ -389,7 +329,7 @@ def _duration_unit(values: Numbers, spans: Numbers) -> str | None:
     return None
 
 
-def _grain(sample: _Sample, position: int) -> int:
+def _grain(sample: Sample, position: int) -> int:
     """0 where every value is a multiple of a thousand or the unit is coarse, 1 where it is finer."""
     import numpy as np
 
@@ -401,7 +341,7 @@ def _grain(sample: _Sample, position: int) -> int:
 # Measures in two directions, and shares and seconds by band
 
 
-def _measure(sample: _Sample, position: int, name: str, unit: str | None) -> Guess:
+def _measure(sample: Sample, position: int, name: str, unit: str | None) -> Guess:
     quantity = SESSIONS[name].unit or ""
     known = unit if unit in FACTORS[quantity] else None
     share = sample.numeric_share(position)
@@ -413,7 +353,7 @@ def _measure(sample: _Sample, position: int, name: str, unit: str | None) -> Gue
     return Guess(position, name, "likely", evidence, known)
 
 
-def _directed(sample: _Sample) -> Iterable[Guess]:
+def _directed(sample: Sample) -> Iterable[Guess]:
     for concept, name in _DIRECTED.items():
         for position in _by_concept(sample, concept):
             header = sample.headers[position]
@@ -421,7 +361,7 @@ def _directed(sample: _Sample) -> Iterable[Guess]:
                 yield _measure(sample, position, name.format(header.direction), header.unit)
 
 
-def _bands(sample: _Sample) -> Iterable[Guess]:
+def _bands(sample: Sample) -> Iterable[Guess]:
     import numpy as np
 
     shares = {name for names in THROUGHPUT_SHARES for name in names}
@@ -448,7 +388,7 @@ def _bands(sample: _Sample) -> Iterable[Guess]:
 # Volumes: totals and applications
 
 
-def _volumes(sample: _Sample) -> Iterable[Guess]:
+def _volumes(sample: Sample) -> Iterable[Guess]:
     """Totals are proven by their parts, and parts by their total: one is the sum of some of the others."""
     proven: set[str] = set()
     guesses: list[tuple[Guess, str]] = []
@@ -459,12 +399,11 @@ def _volumes(sample: _Sample) -> Iterable[Guess]:
         parts = [p for p in places if not sample.headers[p].is_total]
         members = _members(sample, totals[0], parts) if len(totals) == 1 else None
         for position in totals:
-            unit = sample.headers[position].unit
-            if members:
-                evidence = f"named so; equals the sum of {len(members)} other volumes"
-                yield Guess(position, f"{direction}_bytes", "sure", evidence, unit)
-            else:
-                yield Guess(position, f"{direction}_bytes", "likely", "named so", unit)
+            header = sample.headers[position]
+            is_proven = members and header.is_direction_plain
+            evidence = f"named so; equals the sum of {len(members)} other volumes" if members else "named so"
+            certainty: Certainty = "sure" if is_proven else "likely"
+            yield Guess(position, f"{direction}_bytes", certainty, evidence, header.unit)
         for position in parts:
             header = sample.headers[position]
             key = slug(header.label)
@@ -487,7 +426,7 @@ def _volumes(sample: _Sample) -> Iterable[Guess]:
             yield guess
 
 
-def _members(sample: _Sample, total: int, parts: Sequence[int]) -> set[int] | None:
+def _members(sample: Sample, total: int, parts: Sequence[int]) -> set[int] | None:
     """Which parts a total is the sum of, by least squares; None where it is no sum of them."""
     import numpy as np
 
@@ -511,7 +450,7 @@ def _members(sample: _Sample, total: int, parts: Sequence[int]) -> set[int] | No
     return {p for p, is_member in zip(columns, chosen, strict=True) if is_member}
 
 
-def _applications(guesses: Sequence[Guess], sample: _Sample) -> tuple[Application, ...]:
+def _applications(guesses: Sequence[Guess], sample: Sample) -> tuple[Application, ...]:
     """The applications of the columns in use, in the file's order."""
     found: dict[str, str] = {}
     for guess in guesses:

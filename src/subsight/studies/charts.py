@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from subsight.units import unit_of
 
-__all__ = ["bars", "facet", "heat", "layers", "lines", "points"]
+__all__ = ["bars", "below", "facet", "heat", "histogram", "layers", "lines", "points"]
 
 Spec = dict[str, Any]
 _TITLES = {"bytes": "bytes", "ms": "ms", "s": "seconds", "kbps": "kbps", "share": "share"}
@@ -123,6 +123,22 @@ def facet(spec: Spec, by: str, *, columns: int = 3, free: Literal["none", "x", "
         "spec": spec,
         "resolve": {"scale": resolve, "axis": resolve},
     }
+
+
+def histogram(low: str, high: str, value: str, *, log: bool = False, share: bool = False) -> Spec:
+    """Bars over bins that the rows already hold, from `low` to `high`, on a scale that fits the bins."""
+    across: Spec = {"field": low, "type": "quantitative", "bin": "binned", "title": None}
+    across["axis"] = {"tickCount": 3, "grid": False} | ({"format": ".0%"} if share else {})
+    across["scale"] = {"type": "log"} if log else {"zero": False, "nice": False}
+    return {
+        "mark": {"type": "bar"},
+        "encoding": {"x": across, "x2": {"field": high}, "y": _quantity(value)},
+    }
+
+
+def below(*specs: Spec) -> Spec:
+    """Charts one below the other, with scales of their own; a single one stands alone."""
+    return specs[0] if len(specs) == 1 else {"vconcat": list(specs)}
 
 
 def layers(*specs: Spec) -> Spec:

@@ -115,25 +115,33 @@ def _histograms(inputs: Inputs, family: Family, question: Callable[[], Question]
         counts = inputs.store.rows(counted.agg(session_count=nw.len()))
         found = {(names[row["variable"]], int(row["bin"])): row["session_count"] for row in counts}
         rows = [row for name in names for row in _bin_rows(name, chosen[name], found)]
-    chart = charts.bars("bin_low", "session_count", vertical=True)
-    form = ".0%" if family == "shares" else ".2~s"
-    chart["encoding"]["x"] |= {
-        "type": "ordinal", "title": "from", "axis": {"format": form, "labelOverlap": True},
-        "scale": {"paddingInner": 0.05},
-    }  # fmt: skip
     return Answer(
         id=question().id,
         question=question().text,
         rows=rows,
         reading=_shape_reading(inputs, names, chosen),
-        chart=charts.facet(chart, "variable", columns=4, free="both"),
+        chart=_chart(chosen, family) if chosen else None,
         group_size="session_count",
         notes=(
             "Observed values, untreated. Bins are equally wide, or equally wide in the logarithm where "
-            "scale is log; zeros then stand in a bin of their own. Bins with fewer sessions than the "
-            "smallest group are suppressed.",
+            "scale is log; zeros then stand in a bin of their own, in the table only. Bins with fewer "
+            "sessions than the smallest group are suppressed.",
         ),
     )
+
+
+def _chart(chosen: Mapping[str, _Bins], family: Family) -> dict[str, Any]:
+    """One small histogram per measure; those with logarithmic bins follow those with linear ones."""
+    parts = []
+    for scale in ("linear", "log"):
+        if any(bins.scale == scale for bins in chosen.values()):
+            bars = charts.histogram(
+                "bin_low", "bin_high", "session_count", log=scale == "log", share=family == "shares"
+            )
+            small = charts.facet(bars, "variable", columns=4, free="both")
+            drawn = f"datum.scale === '{scale}'" + (" && datum.bin_low > 0" if scale == "log" else "")
+            parts.append({"transform": [{"filter": drawn}], **small})
+    return charts.below(*parts)
 
 
 def _bin_rows(name: str, bins: _Bins, found: Mapping[tuple[str, int], int]) -> list[dict[str, Any]]:

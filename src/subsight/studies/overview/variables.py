@@ -165,9 +165,10 @@ def centre(inputs: Inputs) -> Answer:
         value = nw.col(f"{name}_treated").cast(nw.Float64)
         fill = inputs.treatment[name]["fill"]
         parts |= {f"{name}:sum": value.sum(), f"{name}:count": value.count()}
-        parts[f"{name}:median"] = value.quantile(0.5, interpolation="linear")
         parts[f"{name}:fills"] = (value == (math.inf if fill is None else fill)).cast(nw.Float64).sum()
     found = inputs.store.row(inputs.sessions.select(**parts)) if names else {}
+    for name, (median,) in _treated_quantiles(inputs, names, (0.5,)).items():
+        found[f"{name}:median"] = median
     modes = _modes(inputs, names, found)
     rows = [_centre_row(inputs, name, found, modes) for name in names]
     words = [row["mean_against_median"] for row in rows]
@@ -187,6 +188,16 @@ def centre(inputs: Inputs) -> Answer:
             f"Treated: {_POLICIES[inputs.settings.treatment]}. {_FENCES}",
         ),
     )
+
+
+def _treated_quantiles(
+    inputs: Inputs, names: Sequence[str], levels: Sequence[float]
+) -> dict[str, list[float | None]]:
+    """Quantiles of the treated values by measure."""
+    if not names:
+        return {}
+    found = inputs.store.quantiles(inputs.sessions, [f"{name}_treated" for name in names], levels)
+    return {name: found[f"{name}_treated"] for name in names}
 
 
 def _commonest(inputs: Inputs, names: Sequence[str]) -> dict[str, tuple[float, int]]:
@@ -358,11 +369,11 @@ def _moments(inputs: Inputs, names: Sequence[str], suffix: str) -> dict[str, dic
         d, s = nw.col(f"{name}:d"), nw.col(f"{name}:s")
         sums = {"count": d.count(), "1": d.sum(), "2": s.sum(), "3": (s * d).sum(), "4": (s * s).sum()}
         sums |= {"low": d.min(), "high": d.max()}
-        if suffix:
-            for key, share in (("first", 0.25), ("third", 0.75)):
-                sums[key] = d.quantile(share, interpolation="linear")
         parts |= {f"{name}:{key}": value for key, value in sums.items()}
     found = inputs.store.row(inputs.sessions.select(**deviations).with_columns(**squares).select(**parts))
+    if suffix:
+        for name, (first, third) in _treated_quantiles(inputs, names, (0.25, 0.75)).items():
+            found |= {f"{name}:first": first, f"{name}:third": third}
     return {name: _spread(inputs.treatment[name], name, found, bool(suffix)) for name in names}
 
 

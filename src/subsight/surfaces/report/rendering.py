@@ -100,6 +100,12 @@ def render(answers: Iterable[Answer]) -> Iterator[tuple[str, str]]:
 def dress(spec: Mapping[str, Any], rows: Rows) -> Spec:
     """A study's spec with its data, sizes, words on the axes, and the report's look."""
     dressed = copy.deepcopy(dict(spec))
+    for part in dressed.get("vconcat", [dressed]):
+        _dress_view(part, rows)
+    return {**dressed, "data": {"values": [dict(row) for row in rows]}, "config": _CONFIG}
+
+
+def _dress_view(dressed: Spec, rows: Rows) -> None:
     seen = [*rows, *_folded(dressed)]
     for view in _views(dressed):
         for channel, encoding in view.get("encoding", {}).items():
@@ -111,7 +117,6 @@ def dress(spec: Mapping[str, Any], rows: Rows) -> Spec:
         _size_facets(dressed, seen)
     else:
         _size(dressed, seen)
-    return {**dressed, "data": {"values": [dict(row) for row in rows]}, "config": _CONFIG}
 
 
 def _dress_labels(view: Spec) -> None:
