@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from subsight.tables import SESSIONS
 __all__ = ["InspectedColumn", "Inspection", "choose", "inspect"]
 
 _TIMES: Final = 20_000
+_UNPROVABLE: Final = re.compile(r"(bearer|cell)_id|(rtt|throughput|tcp|http|activity)_.*|.*_volume_.*")
+"""Columns that nothing else in a file can confirm."""
 _KNOWN: Final = 0.8
 """Share of a shipped mapping's columns that a header must hold to be that vendor's."""
 
@@ -227,8 +230,9 @@ def _judged(name: str, guess: Guess | None, used: Mapping, origin: str) -> tuple
     if guess is None:
         return "likely", named
     if _same(name, guess.name):
-        # A whole header of a known vendor's names is more than one name alone.
-        is_known = origin == "shipped" and guess.certainty != "guess"
+        # A whole header of a known vendor's names is more than one name alone, but not more than data
+        # that could have proven the column and did not.
+        is_known = origin == "shipped" and guess.certainty == "likely" and _UNPROVABLE.fullmatch(name)
         return ("sure" if is_known else guess.certainty), f"{named}; {guess.evidence}"
     return "likely", f"{named}; the data suggest {guess.name}: {guess.evidence}"
 
