@@ -17,7 +17,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from subsight import Insight, Operator, simulate
+from subsight import Insight
+from subsight.simulate import Operator, simulate
 from subsight.workspace import Workspace
 
 KILLS = int(os.environ.get("SUBSIGHT_KILLS", "20"))

@@ -2,7 +2,7 @@
 
 >>> import subsight
 >>> sorted(subsight.__all__)
-['Answer', 'Insight', 'Operator', 'SubsightError', 'inspect', 'open', 'simulate']
+['Answer', 'Insight', 'SubsightError', 'inspect', 'open']
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ if TYPE_CHECKING:
     from subsight.answers import Answer
     from subsight.errors import SubsightError
     from subsight.pipeline import inspect
-    from subsight.simulate import Operator, simulate
     from subsight.surfaces.library import Insight
 
     open = Insight.open
 
-__all__ = ["Answer", "Insight", "Operator", "SubsightError", "inspect", "open", "simulate"]
+__all__ = ["Answer", "Insight", "SubsightError", "inspect", "open"]
 
 _PLACES = {
     "Answer": "subsight.answers",
     "Insight": "subsight.surfaces.library",
-    "Operator": "subsight.simulate",
     "SubsightError": "subsight.errors",
     "inspect": "subsight.pipeline",
-    "simulate": "subsight.simulate",
 }
 
 

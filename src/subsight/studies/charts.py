@@ -128,7 +128,9 @@ def facet(spec: Spec, by: str, *, columns: int = 3, free: Literal["none", "x", "
 def histogram(low: str, high: str, value: str, *, log: bool = False, share: bool = False) -> Spec:
     """Bars over bins that the rows already hold, from `low` to `high`, on a scale that fits the bins."""
     across: Spec = {"field": low, "type": "quantitative", "bin": "binned", "title": None}
-    across["axis"] = {"tickCount": 3, "grid": False, "labelSeparation": 6} | ({"format": ".0%"} if share else {})
+    across["axis"] = {"tickCount": 3, "grid": False, "labelSeparation": 6} | (
+        {"format": ".0%"} if share else {}
+    )
     across["scale"] = {"type": "log"} if log else {"zero": False, "nice": False}
     return {
         "mark": {"type": "bar"},
