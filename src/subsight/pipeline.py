@@ -205,7 +205,8 @@ def run(
 
     Args:
         studies: compute only these; the others' answers are carried over from the current run.
-        parameters_from: take treatment and model parameters from that run (or `current`) and fit nothing.
+        parameters_from: take treatment and model parameters from that run (its name, `current`, or
+            the folder of another workspace's run) and fit nothing.
         on_answer: told each answer as soon as it is there, such as a report that draws its chart.
         finishers: called with the staged folder before it is published, such as the report's writer.
 
@@ -260,7 +261,9 @@ def _import_learning() -> None:
 def _given_parameters(workspace: Workspace, name: str | None) -> dict[str, Any] | None:
     if name is None:
         return None
-    earlier = published.Results(workspace.run(None if name == "current" else name))
+    elsewhere = Path(name)
+    is_path = (elsewhere / "manifest.json").exists()
+    earlier = published.Results(elsewhere if is_path else workspace.run(None if name == "current" else name))
     return {"treatment": earlier.manifest["treatment"], "models": earlier.models()}
 
 

@@ -88,7 +88,7 @@ def demo(
         made = simulate(Operator(subscribers=subscribers, sessions=8 * subscribers), workspace / "simulated")
         results = insight.run(made.sessions, progress=progress)
     _headline(results)
-    print(f"\nreport  {results.folder / 'report.html'}")
+    print(f"\nreport  {workspace / 'current' / 'report.html'}")
     print(f"next    subsight show {workspace} memo")
 
 
@@ -188,7 +188,7 @@ def run(
     identifiers: IdentifiersOption = None,
     treatment: Annotated[str | None, typer.Option(help="mean, median, winsorise or none.")] = None,
     parameters_from: Annotated[
-        str | None, typer.Option(help="Fit nothing: take the parameters of that run, or of 'current'.")
+        str | None, typer.Option(help="Fit nothing: parameters of that run, 'current', or a run's folder.")
     ] = None,
     output: FormatOption = Output.text,
 ) -> None:
@@ -207,7 +207,7 @@ def run(
         _print_json(results.manifest)
         return
     _headline(results)
-    print(f"\nreport  {results.folder / 'report.html'}")
+    print(f"\nreport  {workspace / 'current' / 'report.html'}")
 
 
 def _headline(results: Any) -> None:
