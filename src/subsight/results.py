@@ -110,17 +110,26 @@ class Results:
         return self.folder / "tables" / Path(str(self.manifest["tables"][table]["file"])).name
 
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A published table, or some of its columns: one row per subscriber, not suppressed.
+        """A published table, or an answer's by its id; all columns or some.
+
+        A table has one row per subscriber and is not suppressed; an answer's small groups are.
 
         Raises:
-            NotFoundError: the run has no such table, or the table no such column.
+            NotFoundError: the run has no such table or answer, or that no such column.
         """
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self.path(name)
+        if "." in name:
+            table = pa.Table.from_pylist([dict(row) for row in self.answer(name).rows])
+            names = table.column_names
+        else:
+            names = pq.read_schema(self.path(name)).names
         for column in columns or ():
-            self._known(column, pq.read_schema(path).names, f"column of {name}")
-        return pq.read_table(path, columns=columns)
+            self._known(column, names, f"column of {name}")
+        if "." in name:
+            return table.select(columns) if columns else table
+        return pq.read_table(self.path(name), columns=columns)
 
     def models(self) -> dict[str, Mapping[str, Any]]:
         """The fit records of the run's models by name: features, parameters, fit, card."""

@@ -86,7 +86,19 @@ def print_evidence(evidence: Evidence) -> None:
     """What a target holds after an export, as it answered itself."""
     console = _console()
     console.print(Text(f"{evidence.target}: {evidence.row_count:,} rows in {evidence.table}, verified"))
-    console.print(Text(f"checksum {evidence.checksum}", style="dim"))
+    checks = [
+        {
+            "column": c.column,
+            "compared": c.measure,
+            "values": c.non_null,
+            "sent": str(c.sent),
+            "held": str(c.held),
+        }
+        for c in evidence.checksum
+    ]
+    console.print(_table(checks, len(checks)))
+    for note in evidence.notes:
+        console.print(Text(f"note: {note}", style="dim"))
     console.print(Text(f"\n{evidence.select}", style="bold"))
     if evidence.rows:
         console.print(_table(evidence.rows, 5))
