@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module, metadata
 from pathlib import Path
@@ -30,7 +31,7 @@ from subsight.models import distance_scores, fitting
 from subsight.settings import Settings
 from subsight.sources import files, inspection, mapping, xdr
 from subsight.store import Frame, Store, open_store
-from subsight.studies import Inputs, Question
+from subsight.studies import Inputs, answer_all
 from subsight.tables import SESSIONS, THROUGHPUT_SHARES
 from subsight.workspace import Batch, Workspace, content_hash
 
@@ -41,6 +42,9 @@ STUDIES: Final = ("overview", "engagement", "experience", "satisfaction", "memo"
 
 _KEPT_SESSIONS: Final = 2_000_000
 """Up to this many sessions are treated once and kept; more are treated again by each question."""
+
+_SIZE: Final = re.compile(r"[1-9][0-9]*(\.[0-9]+)?\s?([KMGT]i?)B", re.IGNORECASE)
+_DECIMAL_COMMA: Final = re.compile(r"[a-z_0-9]+: [+-]?[0-9]+,[0-9]+")
 
 Progress = Callable[[str], None]
 Finisher = Callable[[Path], None]
@@ -76,7 +80,7 @@ class _Clock:
 
 def inspect(path: Path, settings: Settings, mapping_file: str | None = None) -> inspection.Inspection:
     """What a file is, without a workspace (see `sources.inspection`)."""
-    with open_store(settings.engine, memory=settings.memory) as store:
+    with _store(settings) as store:
         chosen = mapping.read(mapping_file) if mapping_file else None
         return inspection.inspect(store, files.recognise(path), settings, chosen)
 
@@ -100,7 +104,11 @@ def ingest(
         return _ingest(store, workspace, inputs, settings, mapping_file, _Clock(progress))
 
 
-def _store(settings: Settings, scratch: Path) -> Store:
+def _store(settings: Settings, scratch: Path | None = None) -> Store:
+    if not _SIZE.fullmatch(settings.memory):
+        raise ConfigurationError(
+            "the setting memory is not usable", found=settings.memory, expected="a size such as 3GB"
+        )
     return open_store(settings.engine, memory=settings.memory, scratch=scratch)
 
 
@@ -135,7 +143,7 @@ def _ingest_file(
     batch = workspace.new_batch("sessions", content)
     accepted = store.write(reading.sessions, batch.rows)
     rejected = store.write(reading.rejects, batch.rejects, order_by=["record"]) + len(parsed.ragged)
-    reasons = _reject_reasons(store, reading.rejects, parsed.ragged)
+    reasons = xdr.reject_reasons(store, reading.rejects, parsed.ragged)
     _refuse_if_mostly_rejected(path, accepted, rejected, reasons, settings, batch)
     without = reading.sessions.filter(nw.col("subscriber_id").is_null()).select(count=nw.len())
     manifest = {
@@ -159,17 +167,6 @@ def _ingest_file(
     return Ingested(path.name, workspace.add(batch, manifest), is_new=True)
 
 
-def _reject_reasons(store: Store, rejects: Frame, ragged: Sequence[Any]) -> list[dict[str, Any]]:
-    counted = store.rows(rejects.group_by("fault").agg(count=nw.len()).sort("fault"))
-    reasons = []
-    for row in counted:
-        column, _, reason = row["fault"].partition("|")
-        reasons.append({"column": column, "reason": reason, "count": row["count"]})
-    if ragged:
-        reasons.append({"column": "", "reason": "another number of fields", "count": len(ragged)})
-    return reasons
-
-
 def _refuse_if_mostly_rejected(
     path: Path, accepted: int, rejected: int, reasons: list[dict[str, Any]], settings: Settings, batch: Batch
 ) -> None:
@@ -178,12 +175,20 @@ def _refuse_if_mostly_rejected(
     batch.rows.unlink(missing_ok=True)
     batch.rejects.unlink(missing_ok=True)
     worst = sorted(reasons, key=lambda r: -r["count"])[:3]
+    said = (f"{r['column']} {r['reason']} ({r['count']:,}){_such_as(r['example'])}".strip() for r in worst)
+    has_commas = any(_DECIMAL_COMMA.fullmatch(r["example"] or "") for r in worst)
     raise InputError(
         f"{path.name} was not ingested: {rejected:,} of {accepted + rejected:,} records are rejected",
-        found="; ".join(f"{r['column']} {r['reason']} ({r['count']:,})".strip() for r in worst),
+        found="; ".join(said),
         expected=f"at most {settings.reject_limit_share:.0%} (setting reject_limit_share)",
-        do="check the delimiter, the units and the mapping with `subsight inspect`",
+        do="export it with decimal points instead of commas"
+        if has_commas
+        else "check the delimiter, the units and the mapping with `subsight inspect`",
     )
+
+
+def _such_as(example: str | None) -> str:
+    return f", such as {example!r}" if example else ""
 
 
 # Run
@@ -230,6 +235,13 @@ def run(
                 f"{workspace.path} holds no sessions",
                 expected="at least one ingested input",
                 do=f"subsight run INPUT --workspace {workspace.path}",
+            )
+        if not any(b.manifest["accepted"] > b.manifest["without_subscriber_count"] for b in batches):
+            raise InputError(
+                f"no session in {workspace.path} has a subscriber",
+                found=f"{sum(b.manifest['accepted'] for b in batches):,} sessions without an identifier",
+                expected="the MSISDN, or what identifies a subscriber, in the column of subscriber_id",
+                do="map the right column, and run it in a new workspace",
             )
         given = _given_parameters(workspace, parameters_from)
         with workspace.staged_run() as folder:
@@ -290,17 +302,32 @@ def _compute(
             sessions = store.keep(sessions)
         profiles = profile(store, sessions, contract)
         quality = _quality(store, batches, everything, settings)
+    base = Inputs(
+        store, sessions, profiles, contract, settings, treated, {}, quality, _carried(workspace, wanted)
+    )
     with ThreadPoolExecutor(1) as background:
+        models: dict[str, Any] = dict(given["models"]) if given else {}
+        if not given:
+            columns = fitting.features(store, profiles, contract, settings.fit_limit)
+            models = fitting.fit_components(columns, contract)
+            later = background.submit(fitting.fit_scores, columns, settings)
+            elbow = background.submit(fitting.fit_elbow, columns, settings)
+        # The overview needs no scores: it is answered while the models are fitted.
+        early = replace(base, models=models)
+        found = _answer(early, [study for study in wanted if study == "overview"], clock, on_answer)
         with clock.stage("models"):
-            if given:
-                models, elbow = dict(given["models"]), None
-            else:
-                models, elbow = fitting.fit(store, profiles, contract, settings, background)
+            models |= {} if given else later.result()
             scored = store.keep(fitting.score(profiles, models))
             if not given:
                 models |= _fit_regressions(store, sessions, scored, models, contract, quality, settings)
-        inputs = Inputs(store, sessions, scored, contract, settings, treated, models, quality)
-        found = _answer(inputs, wanted, elbow, clock, _carried(workspace, wanted), on_answer)
+                if "engagement" in models:
+                    models["engagement"]["fit"]["elbow"] = elbow.result()
+    given_answers = {
+        **base.answers,
+        **{answer.id: answer for answers in found.values() for answer in answers},
+    }
+    inputs = replace(base, profiles=scored, models=models, answers=given_answers)
+    found |= _answer(inputs, [study for study in wanted if study != "overview"], clock, on_answer)
     with clock.stage("publish"):
         tables = _write_tables(store, scored, models, folder)
         studies = _write_answers(workspace, batches, found, wanted, folder)
@@ -406,6 +433,8 @@ def _with_mix(profiles: Frame, contract: Contract) -> Frame:
     """Profiles with each application's share of the subscriber's volume."""
     total = nw.col("total_bytes").cast(nw.Float64)
     whole = nw.when(total > 0).then(total)
+    if not contract.applications:
+        return profiles
     return profiles.with_columns(
         **{f"app_{app.slug}_share": nw.col(f"app_{app.slug}_bytes") / whole for app in contract.applications}
     )
@@ -428,7 +457,7 @@ def score(workspace: Workspace, rows: Any, settings: Settings | None = None) -> 
         raise InputError(
             "profiles to score lack columns", found=", ".join(missing), expected=", ".join(needed)
         )
-    with open_store(settings.engine, memory=settings.memory) as store:
+    with _store(settings) as store:
         return store.arrow(fitting.score(store.from_arrow(table), models))
 
 
@@ -440,11 +469,6 @@ def reveal(workspace: Workspace, table: Any, clear_ids: Path) -> Any:
 
 
 # Answers
-
-
-def _questions(study: str) -> tuple[Question, ...]:
-    questions: tuple[Question, ...] = import_module(f"subsight.studies.{study}").QUESTIONS
-    return questions
 
 
 def _carried(workspace: Workspace, wanted: tuple[str, ...]) -> dict[str, Answer]:
@@ -460,32 +484,16 @@ def _carried(workspace: Workspace, wanted: tuple[str, ...]) -> dict[str, Answer]
 
 
 def _answer(
-    inputs: Inputs,
-    wanted: tuple[str, ...],
-    elbow: Future[dict[str, Any]] | None,
-    clock: _Clock,
-    carried: Mapping[str, Answer],
-    on_answer: Callable[[Answer], None] | None,
+    inputs: Inputs, wanted: Sequence[str], clock: _Clock, on_answer: Callable[[Answer], None] | None
 ) -> dict[str, list[Answer]]:
+    """The answers of some studies; later ones may build on earlier ones."""
     found: dict[str, list[Answer]] = {}
-    given = dict(carried)
+    given = dict(inputs.answers)
     for study in wanted:
         with clock.stage(f"study {study}"):
-            if (
-                study != "overview"
-                and elbow is not None
-                and "elbow" not in inputs.models["engagement"]["fit"]
-            ):
-                inputs.models["engagement"]["fit"]["elbow"] = elbow.result()
-            context = Inputs(**{**vars(inputs), "answers": given})
-            found[study] = []
-            for question in _questions(study):
-                found[study].append(answer := question.answer(context))
-                if on_answer:
-                    on_answer(answer)
+            questions = import_module(f"subsight.studies.{study}").QUESTIONS
+            found[study] = answer_all(questions, replace(inputs, answers=given), on_answer)
             given |= {answer.id: answer for answer in found[study]}
-    if elbow is not None:
-        inputs.models["engagement"]["fit"].setdefault("elbow", elbow.result())
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import narwhals as nw
@@ -14,7 +13,7 @@ from subsight.models.distance_scores import ENGAGEMENT, EXPERIENCE
 from subsight.settings import Settings
 from subsight.store import Frame, Store
 
-__all__ = ["fit", "sample", "score", "whole"]
+__all__ = ["features", "fit_components", "fit_elbow", "fit_scores", "sample", "score", "whole"]
 
 _LEAST_ROWS: Final = 10
 
@@ -36,27 +35,47 @@ def whole(columns: Mapping[str, Any], names: Sequence[str]) -> Any:
     return values[np.isfinite(values).all(axis=1)]
 
 
-def fit(
-    store: Store, profiles: Frame, contract: Contract, settings: Settings, background: ThreadPoolExecutor
-) -> tuple[dict[str, Any], Future[dict[str, Any]] | None]:
-    """The models that need only profiles, from one bounded sample; the elbow goes on in the background."""
-    knobs: dict[str, Any] = {"seed": settings.seed, "starts": settings.starts}
-    volumes = [f"app_{app.slug}_bytes" for app in contract.applications]
+def _divides(values: Any, k: int) -> bool:
+    """Whether there are enough subscribers, and enough that differ, for k groups of them."""
+    import numpy as np
+
+    if len(values) < _LEAST_ROWS:
+        return False
+    return any(len(np.unique(some, axis=0)) >= k for some in (values[:1000], values))
+
+
+def features(store: Store, profiles: Frame, contract: Contract, limit: int) -> dict[str, Any]:
+    """The one bounded sample that every model is fitted on (see `sample`)."""
     raw = [f"{name}_raw" for name in EXPERIENCE]
-    columns = sample(store, profiles, [*ENGAGEMENT, *EXPERIENCE, *raw, *volumes], settings.fit_limit)
+    return sample(store, profiles, [*ENGAGEMENT, *EXPERIENCE, *raw, *_volumes(contract)], limit)
+
+
+def _volumes(contract: Contract) -> list[str]:
+    return [f"app_{app.slug}_bytes" for app in contract.applications]
+
+
+def fit_components(columns: Mapping[str, Any], contract: Contract) -> dict[str, Any]:
+    """The principal components of the application volumes, where there are several: ready at once."""
+    volumes = _volumes(contract)
+    return {"components": components.fit(volumes, whole(columns, volumes))} if len(volumes) > 1 else {}
+
+
+def fit_scores(columns: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Engagement, experience (again without the never observed) and satisfaction, as far as they go."""
+    import numpy as np
+
+    knobs: dict[str, Any] = {"seed": settings.seed, "starts": settings.starts}
     models: dict[str, Any] = {}
     use, service = whole(columns, ENGAGEMENT), whole(columns, EXPERIENCE)
-    if len(use) < _LEAST_ROWS:
-        return models, None
-    elbow = background.submit(clusters.elbow, use, **knobs)
+    if not _divides(use, 3):
+        return models
     models["engagement"] = distance_scores.fit_engagement(use, **knobs)
-    if len(volumes) > 1:
-        models["components"] = components.fit(volumes, whole(columns, volumes))
-    if len(service) < _LEAST_ROWS:
-        return models, elbow
+    if not _divides(service, 3):
+        return models
     models["experience"] = distance_scores.fit_experience(service, **knobs)
+    raw = [f"{name}_raw" for name in EXPERIENCE]
     seen = whole(columns, [*EXPERIENCE, *raw])[:, : len(EXPERIENCE)]
-    if _LEAST_ROWS <= len(seen) < len(service):
+    if len(seen) < len(service) and _divides(seen, 3):
         record = distance_scores.fit_experience(seen, **knobs, name="experience_observed")
         record["fit"]["comparison"] = distance_scores.compare_observed(models["experience"], record, seen)
         models["experience_observed"] = record
@@ -65,9 +84,16 @@ def fit(
         distance_scores.scores(both[:, part], models[name]["parameters"])[0]
         for name, part in (("engagement", slice(0, 3)), ("experience", slice(3, 6)))
     ]
-    together = whole({"0": scores[0], "1": scores[1]}, ["0", "1"])
-    models["satisfaction"] = distance_scores.fit_satisfaction(together, **knobs)
-    return models, elbow
+    together = np.column_stack(scores)
+    if _divides(together, 2):
+        models["satisfaction"] = distance_scores.fit_satisfaction(together, **knobs)
+    return models
+
+
+def fit_elbow(columns: Mapping[str, Any], settings: Settings) -> dict[str, Any] | None:
+    """The elbow of the engagement groups; None where there are too few subscribers to divide."""
+    use = whole(columns, ENGAGEMENT)
+    return clusters.elbow(use, seed=settings.seed, starts=settings.starts) if _divides(use, 3) else None
 
 
 def score(profiles: Frame, models: Mapping[str, Any]) -> Frame:

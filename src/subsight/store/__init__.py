@@ -33,7 +33,6 @@ __all__ = [
     "Seconds",
     "Store",
     "Text",
-    "Unparsed",
     "open_store",
 ]
 
@@ -71,13 +70,6 @@ class Instant(Scalar):
     pattern: str = "iso"
     zone: str = "UTC"
     milliseconds: str | None = None
-
-
-@dataclass(frozen=True)
-class Unparsed(Scalar):
-    """The first column, with its text, that is there but cannot be parsed; null where all parse."""
-
-    columns: tuple[tuple[str, Number | Instant], ...]
 
 
 @dataclass(frozen=True)
@@ -196,6 +188,14 @@ class Store(ABC):
     @abstractmethod
     def derive(self, frame: Frame, columns: Mapping[str, Scalar]) -> Frame:
         """The frame with one added column per scalar."""
+
+    @abstractmethod
+    def twin(self) -> Store:
+        """A store over the same tables for another thread; it closes with this one."""
+
+    @abstractmethod
+    def adopt(self, frame: Frame) -> Frame:
+        """A frame of this store's twin, or the store that this one is a twin of, as one of its own."""
 
     @abstractmethod
     def quantiles(

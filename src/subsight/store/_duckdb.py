@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import singledispatchmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,6 @@ from subsight.store import (
     Seconds,
     Store,
     Text,
-    Unparsed,
 )
 
 if TYPE_CHECKING:
@@ -55,14 +55,26 @@ class DuckDBStore(Store):
     name = "duckdb"
 
     def __init__(self, *, memory: str = "3GB", scratch: Path | None = None) -> None:
-        self._connection = duckdb.connect(":memory:")
-        self._connection.execute("SET TimeZone = 'UTC'")
-        self._connection.execute("SET enable_progress_bar = false")
-        self._connection.execute("SET memory_limit = ?", [memory])
+        connection = duckdb.connect(":memory:")
+        connection.execute("SET memory_limit = ?", [memory])
         if scratch is not None:
-            self._connection.execute("SET temp_directory = ?", [str(scratch)])
-        self._kept = 0
+            connection.execute("SET temp_directory = ?", [str(scratch)])
+        self._begin(connection, itertools.count(1))
+
+    def _begin(self, connection: duckdb.DuckDBPyConnection, numbers: Iterator[int]) -> None:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
+        self._connection = connection
+        self._numbers = numbers  # shared by twins, so that no two keep under one name
         self._keys: list[bytes] = []
+
+    def twin(self) -> DuckDBStore:
+        twin = DuckDBStore.__new__(DuckDBStore)
+        twin._begin(self._connection.cursor(), self._numbers)
+        return twin
+
+    def adopt(self, frame: Frame) -> Frame:
+        return nw.from_native(self._connection.sql(frame.to_native().sql_query()))
 
     def read(self, paths: Sequence[Path]) -> Frame:
         names = [_pattern(path) for path in paths]
@@ -104,8 +116,7 @@ class DuckDBStore(Store):
         return nw.from_native(relation.project(f"row_number() OVER () AS record, {columns}"))
 
     def keep(self, frame: Frame) -> Frame:
-        self._kept += 1
-        name = f"kept_{self._kept}"
+        name = f"kept_{next(self._numbers)}"
         try:
             frame.to_native().create(name)
         except (duckdb.IOException, duckdb.InvalidInputException, duckdb.OutOfMemoryException) as error:
@@ -180,19 +191,6 @@ class DuckDBStore(Store):
     def _(self, scalar: Number, types: Mapping[str, str]) -> str:
         number = f"try_cast({_quote(scalar.column)} AS DOUBLE)"
         return f"CASE WHEN isfinite({number}) THEN {number} END"
-
-    @_sql.register
-    def _(self, scalar: Unparsed, types: Mapping[str, str]) -> str:
-        cases = []
-        for label, parsed in scalar.columns:
-            if types[parsed.column] != "VARCHAR":
-                continue
-            raw, words = _quote(parsed.column), ", ".join(map(_literal, MISSING_WORDS))
-            cases.append(
-                f"WHEN {raw} IS NOT NULL AND ({self._sql(parsed, types)}) IS NULL "
-                f"AND lower(trim({raw})) NOT IN ({words}) THEN {_literal(label + ': ')} || left({raw}, 40)"
-            )
-        return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
 
     @_sql.register
     def _(self, scalar: Instant, types: Mapping[str, str]) -> str:

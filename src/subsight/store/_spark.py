@@ -33,7 +33,6 @@ from subsight.store import (
     Seconds,
     Store,
     Text,
-    Unparsed,
 )
 from subsight.store._duckdb import DuckDBStore, _failed, _unreadable
 
@@ -166,6 +165,12 @@ class SparkStore(Store):
                 raise _failed(_reason(error)) from error
             raise
 
+    def twin(self) -> SparkStore:
+        return self  # a Spark session takes queries from any thread
+
+    def adopt(self, frame: Frame) -> Frame:
+        return frame
+
     def quantiles(
         self, frame: Frame, columns: Sequence[str], levels: Sequence[float]
     ) -> dict[str, list[float | None]]:
@@ -230,18 +235,6 @@ class SparkStore(Store):
     def _(self, scalar: Number, types: Mapping[str, str]) -> Column:
         number = _number(scalar.column, types)
         return F.when(F.abs(number) < float("inf"), number)
-
-    @_sql.register
-    def _(self, scalar: Unparsed, types: Mapping[str, str]) -> Column:
-        answer = F.when(F.lit(False), F.lit(""))
-        for label, parsed in scalar.columns:
-            if types[parsed.column] != "string":
-                continue
-            raw = _column(parsed.column)
-            missing = F.lower(_trimmed(raw)).isin(list(MISSING_WORDS))
-            faulty = raw.isNotNull() & self._sql(parsed, types).isNull() & ~missing
-            answer = answer.when(faulty, F.concat(F.lit(label + ": "), F.substring(raw, 1, 40)))
-        return answer
 
     @_sql.register
     def _(self, scalar: Instant, types: Mapping[str, str]) -> Column:

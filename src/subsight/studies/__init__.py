@@ -6,8 +6,10 @@ from the rows, and every claim turns when the effect turns (see `words`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from subsight.answers import Answer
@@ -15,7 +17,7 @@ from subsight.contracts import Contract
 from subsight.settings import Settings
 from subsight.store import Frame, Store
 
-__all__ = ["Inputs", "Question"]
+__all__ = ["Inputs", "Question", "answer_all"]
 
 
 @dataclass(frozen=True)
@@ -56,3 +58,32 @@ class Question:
     text: str
     answer: Callable[[Inputs], Answer]
     filters: frozenset[str] = frozenset()
+
+
+def answer_all(
+    questions: Sequence[Question], inputs: Inputs, told: Callable[[Answer], None] | None = None
+) -> list[Answer]:
+    """The answers to questions that do not build on each other, in order; `told` hears each at once.
+
+    Two threads take turns, each with a store of its own: while one builds a query, the other's runs.
+    """
+    waiting = deque(enumerate(questions))
+    found: dict[int, Answer] = {}
+
+    def work(context: Inputs) -> None:
+        while waiting:
+            try:
+                place, question = waiting.popleft()
+            except IndexError:  # the other thread took the last one
+                return
+            found[place] = question.answer(context)
+            if told:
+                told(found[place])
+
+    twin = inputs.store.twin()
+    frames = {"sessions": twin.adopt(inputs.sessions), "profiles": twin.adopt(inputs.profiles)}
+    with ThreadPoolExecutor(1) as other:
+        second = other.submit(work, replace(inputs, store=twin, **frames))
+        work(inputs)
+        second.result()
+    return [found[place] for place in range(len(questions))]
