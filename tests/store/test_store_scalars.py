@@ -14,7 +14,6 @@ import pytest
 from subsight.privacy import normalise, pseudonym
 from subsight.store import (
     Digits,
-    Instant,
     LocalDate,
     LocalHour,
     Number,
@@ -25,7 +24,6 @@ from subsight.store import (
     Seconds,
     Store,
     Text,
-    Unparsed,
 )
 
 NBSP = "\u00a0"
@@ -88,31 +86,6 @@ def test_number_of_a_number_is_itself_where_finite(store: Store) -> None:
     given = pa.array([1.5, float("inf"), float("nan"), None])
     assert derived(store, Number("c"), c=given) == [1.5, None, None, None]
     assert derived(store, Number("c"), c=pa.array([3, None], pa.int64())) == [3.0, None]
-
-
-def test_unparsed_names_the_first_column_that_is_there_and_cannot_be_read(store: Store) -> None:
-    scalar = Unparsed((("dl_bytes", Number("a")), ("start_at", Instant("b", "%Y-%m-%d"))))
-    answers = derived(
-        store,
-        scalar,
-        a=["1", "x1", "NA", " - ", None, "2", "many words " * 5, "inf", "x"],
-        b=["2019-01-01", "2019-01-01", "null", "", None, "2019-02-30", "", "", "never"],
-    )
-    assert answers == [
-        None,
-        "dl_bytes: x1",
-        None,
-        None,
-        None,
-        "start_at: 2019-02-30",
-        "dl_bytes: " + ("many words " * 5)[:40],
-        "dl_bytes: inf",
-        "dl_bytes: x",
-    ]
-
-
-def test_unparsed_has_nothing_to_say_of_typed_columns(store: Store) -> None:
-    assert derived(store, Unparsed((("a", Number("a")),)), a=pa.array([1.0, None])) == [None, None]
 
 
 IDENTIFIERS = {

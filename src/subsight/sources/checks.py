@@ -57,6 +57,7 @@ def decide(store: Store, typed: Frame, mapping: Mapping) -> Decisions:
     )
     _decide_times(evidence, mapped, mapping, decisions)
     _decide_durations(evidence, mapped, mapping, decisions)
+    _decide_stand_in(evidence, mapped, decisions)
     _decide_shares(evidence, decisions)
     volumes.decide(store, typed, evidence, mapped, mapping, decisions)
     _decide_digits(evidence, mapped, decisions)
@@ -168,6 +169,19 @@ def _decide_duration(column: str, shares: Map[str, float], usable: float, decisi
             column, "unit", "warning", usable,
             f"declared {declared}; it equals end - start in only {shares[declared]:.1%} of records",
         )  # fmt: skip
+
+
+def _decide_stand_in(evidence: Map[str, Any], mapped: set[str], decisions: Decisions) -> None:
+    """A vendor may leave the duration out: what is taken for it is said."""
+    if "duration_s" in mapped:
+        return
+    if "duration_ms" in mapped:
+        severity, text = "note", "the file has none in seconds: taken from duration_ms"
+    elif "end_at" in mapped:
+        severity, text = "warning", "the file has none: taken as end - start"
+    else:
+        severity, text = "warning", "the file has neither a duration nor an end: unknown, sums to 0"
+    decisions.note("duration_s", "source", severity, evidence["records"], text)
 
 
 # Shares of one whole

@@ -151,15 +151,18 @@ def _csv(path: Path, head: bytes) -> InputFile:
 
 
 def _decode(path: Path, head: bytes) -> tuple[str, Literal["utf-8", "utf-16", "latin-1"]]:
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff") and head[2:4] != b"\0\0":
         return head[: len(head) // 2 * 2].decode("utf-16", errors="replace"), "utf-16"
+    # No text holds a NUL: it is UTF-16 without its mark, UTF-32, or no text at all.
+    has_nul = b"\0" in head
     try:
-        return head.decode("utf-8-sig"), "utf-8"
+        if not has_nul:
+            return head.decode("utf-8-sig"), "utf-8"
     except UnicodeDecodeError as error:
         # The head may end inside a character.
         if error.start > len(head) - 4 and len(head) == _HEAD:
             return head[: error.start].decode("utf-8-sig"), "utf-8"
-    if b"\0" in head or sum(b < 32 and b not in b"\t\r\n" for b in head) > len(head) / 1000:
+    if has_nul or sum(b < 32 and b not in b"\t\r\n" for b in head) > len(head) / 1000:
         raise InputError(
             f"{path.name} is not text",
             found="bytes that no known text encoding uses",

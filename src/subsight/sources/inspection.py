@@ -126,7 +126,7 @@ def inspect(store: Store, file: InputFile, settings: Settings, mapping: Mapping 
         origin,
         tuple(_columns(file, used, origin, proposal, parsed)),
         (*refusals, *parsed.decisions.findings),
-        _rejects(store, parsed, reading),
+        tuple(xdr.reject_reasons(store, reading.rejects, parsed.ragged)),
         _coverage(store, reading),
     )
 
@@ -242,17 +242,6 @@ def _same(name: str, other: str) -> bool:
     if name.startswith("app_") and other.startswith("app_"):
         return name.rpartition("_")[0][-3:] == other.rpartition("_")[0][-3:]
     return name == other
-
-
-def _rejects(store: Store, parsed: Parsed, reading: Reading) -> tuple[dict[str, Any], ...]:
-    counted = store.rows(reading.rejects.group_by("fault").agg(count=nw.len()).sort("fault"))
-    reasons = []
-    for row in counted:
-        column, _, reason = row["fault"].partition("|")
-        reasons.append({"column": column, "reason": reason, "count": row["count"]})
-    if parsed.ragged:
-        reasons.append({"column": "", "reason": "another number of fields", "count": len(parsed.ragged)})
-    return tuple(reasons)
 
 
 def _coverage(store: Store, reading: Reading) -> dict[str, Any]:

@@ -7,7 +7,7 @@ one projection yields the canonical rows and the rejects with their reasons.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,11 +38,16 @@ from subsight.store import (
 )
 from subsight.units import factor
 
-__all__ = ["Parsed", "Reading", "parse", "parse_leniently", "read", "records"]
+__all__ = ["Parsed", "Reading", "parse", "parse_leniently", "read", "records", "reject_reasons"]
 
 _UNKNOWN: Final = ("undefined", "unknown", "unk", "not available")
 """What vendors write for a handset or cell that they do not know."""
 _MISSING: Final = "(?i)^\\s*(?:" + "|".join(re.escape(word) for word in MISSING_WORDS) + ")\\s*$"
+_RAGGED: Final[dict[str, Callable[[str], bool]]] = {
+    "another number of fields": lambda fault: "unicode" not in fault.lower(),
+    "not in the file's encoding": lambda fault: "unicode" in fault.lower(),
+}
+"""What the engines say of a line that they left out."""
 _TYPES: Final[dict[str, Any]] = {
     "text": nw.String, "float": nw.Float64, "integer": nw.Int64, "date": nw.Date, "boolean": nw.Boolean,
     "instant": nw.Datetime("us", "UTC"),
@@ -84,9 +89,9 @@ def parse_leniently(store: Store, file: InputFile, mapping: Mapping, settings: S
     """As `parse`, with contradictions left in the decisions' `refusals`: for a reader, not for ingest."""
     places = mapping.positions(file.header)
     _require(mapping, places, file)
-    raw = records(store, file)
-    types = raw.collect_schema()
     contract = mapping.contract
+    raw = _as_text(records(store, file), contract, places)
+    types = raw.collect_schema()
     scalars: dict[str, Scalar] = {}
     given: dict[str, Any] = {}
     unparsed: list[Any] = []
@@ -116,6 +121,18 @@ def records(store: Store, file: InputFile) -> Frame:
     if file.csv is None:
         return store.numbered(file.path)
     return store.read_csv(file.path, len(file.header), file.csv)
+
+
+def _as_text(raw: Frame, contract: Contract, places: dict[str, int]) -> Frame:
+    """The records with text where a column means text: a typed file may hold names as numbers."""
+    types = raw.collect_schema()
+    names = {name: f"c{place}" for name, place in places.items() if name in contract}
+    texts = {
+        source: nw.col(source).cast(nw.String)
+        for name, source in names.items()
+        if contract[name].kind == "text" and not contract[name].identifier and types[source] != nw.String
+    }
+    return raw.with_columns(**texts) if texts else raw
 
 
 def _unparsed(name: str, source: str) -> Any:
@@ -152,6 +169,22 @@ def read(
         "record", "fault", found=nw.when(nw.col("fault") == "|not readable").then(nw.col("unparsed"))
     )
     return Reading(sessions, store.keep(rejects))
+
+
+def reject_reasons(store: Store, rejects: Frame, ragged: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
+    """Rejected records counted by `column` and `reason`, with an `example` of what stands there."""
+    counted = store.rows(
+        rejects.group_by("fault").agg(count=nw.len(), example=nw.col("found").min()).sort("fault")
+    )
+    reasons = []
+    for row in counted:
+        column, _, reason = row["fault"].partition("|")
+        reasons.append({"column": column, "reason": reason, "count": row["count"], "example": row["example"]})
+    for reason, is_one in _RAGGED.items():
+        faults = [fault for _, fault in ragged if is_one(fault)]
+        if faults:
+            reasons.append({"column": "", "reason": reason, "count": len(faults), "example": faults[0]})
+    return reasons
 
 
 def _require(mapping: Mapping, places: dict[str, int], file: InputFile) -> None:
@@ -224,6 +257,12 @@ def _converted(contract: Contract, parsed: Parsed) -> dict[str, Any]:
         if contract[name].kind == "integer" and scale != 1:
             value = value.round(0)
         columns[name] = value
+    if "duration_s" not in parsed.mapped:
+        if "duration_ms" in parsed.mapped:
+            columns["duration_s"] = columns["duration_ms"] / 1000
+        elif "end_at" in parsed.mapped:
+            # An end in the start's minute may be read as a little before it.
+            columns["duration_s"] = nw.when(nw.col("span") < 0).then(nw.lit(0.0)).otherwise(nw.col("span"))
     for direction in ("dl", "ul"):
         total = f"{direction}_bytes"
         parts = [
@@ -295,6 +334,7 @@ def _canonical(contract: Contract, parsed: Parsed) -> list[Any]:
         "is_msisdn_unusual", "subscriber_hash", "record_hash", "local_date", "local_hour",
     }  # fmt: skip
     present |= {"tac"} if "imei_id" in parsed.mapped else set()
+    present |= {"duration_s"} if present & {"duration_ms", "end_at"} else set()
     for direction in ("dl", "ul"):
         if f"{direction}_bytes" in parsed.mapped:
             present.add(f"reported_{direction}_bytes")

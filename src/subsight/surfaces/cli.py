@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from subsight.errors import ConfigurationError, SubsightError
+from subsight.errors import ConfigurationError, StorageError, SubsightError
 
 if TYPE_CHECKING:
     from subsight.surfaces.library import Insight
 
 __all__ = ["main"]
+
+_TRACEBACK = "SUBSIGHT_TRACEBACK"
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="subsight",
@@ -28,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Subscriber insight from network records: profiles, scores, segments, a report, tables.\n\n"
     "Try [bold]subsight demo[/bold] first. Exit codes: 0 done, 2 usage or setting, 3 input, 4 mapping, "
-    "5 workspace, 6 busy, 7 disk, 8 export, 9 not found.",
+    "5 workspace, 6 busy, 7 disk, 8 export, 9 not found, 130 interrupted; 1 is a fault of Subsight.",
 )
 
 
@@ -66,6 +69,18 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written",
+            found=str(error),
+            expected="a file in a directory that exists and may be written",
+            do="name another place",
+        ) from error
 
 
 def _insight(workspace: Path, *, create: bool = False, **settings: Any) -> Insight:
@@ -140,7 +155,7 @@ def inspect(
         progress(f"inspecting {file.name}")
         found = pipeline.inspect(file, load(time_zone=time_zone), mapping)
     if write_mapping:
-        write_mapping.write_text(found.mapping.to_toml(), encoding="utf-8")
+        _write_text(write_mapping, found.mapping.to_toml())
     if output is Output.json:
         _print_json(found.to_json())
     else:
@@ -197,7 +212,7 @@ def run(
         workspace, create=bool(inputs), engine=engine, time_zone=time_zone, identifiers=identifiers,
         treatment=treatment,
     )  # fmt: skip
-    chosen = [study.strip() for study in studies.split(",")] if studies else None
+    chosen = None if studies is None else [study.strip() for study in studies.split(",")]
     with _progress() as progress:
         results = insight.run(
             *(inputs or ()), mapping=mapping, studies=chosen, parameters_from=parameters_from,
@@ -230,7 +245,7 @@ def _headline(results: Any) -> None:
 def show(
     workspace: WorkspaceArgument,
     study: Annotated[str, typer.Argument(help="A study, or one answer such as engagement.clusters.")],
-    rows: Annotated[int, typer.Option(help="Rows of each table at most.")] = 12,
+    rows: Annotated[int, typer.Option(min=1, help="Rows of each table at most.")] = 12,
     output: FormatOption = Output.text,
 ) -> None:
     """Print the answers of one study: question, table, reading."""
@@ -303,10 +318,33 @@ def main() -> NoReturn:
     except SubsightError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as ended:
+        # Typer turns Ctrl-C into this exit code and says nothing.
+        if isinstance(ended, SystemExit) and ended.code != _INTERRUPTED:
+            raise
         print("interrupted: the previous run is intact", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        if os.environ.get(_TRACEBACK):
+            raise
+        explained = _unexplained(error)
+        print(f"error: {explained}", file=sys.stderr)
+        sys.exit(explained.exit_code)
     sys.exit(0)
+
+
+def _unexplained(error: Exception) -> SubsightError:
+    """What nobody foresaw, in words: the system's refusals as such, anything else as a fault here."""
+    if isinstance(error, OSError):
+        return StorageError(
+            "the system refuses a file", found=str(error), do="check the permissions and the free space"
+        )
+    return SubsightError(
+        "Subsight failed where it should not",
+        found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}",
+        expected="a result or an explanation; the previous run is intact",
+        do=f"report it with the traceback that the same command prints with {_TRACEBACK}=1",
+    )

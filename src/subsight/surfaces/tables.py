@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["print_answer", "print_evidence", "print_inspection"]
 
-_WIDE = 160
+_WIDE = 400
 
 
 def _console() -> Console:
