@@ -125,16 +125,36 @@ def suppress(
     """Rows with the numbers of small groups blanked, and how many rows that were.
 
     A row with fewer than `minimum` subscribers keeps its labels (text, flags, cluster, hour,
-    decile and rank numbers) and loses its other numbers. Where only one row is small, the next
-    smallest is blanked too: a total would reveal it.
+    decile and rank numbers) and loses its other numbers. Where only one row is blanked, of the table
+    or of those that share a label (an application, a cluster, an hour), the next smallest of them is
+    blanked too: a total would reveal it.
     """
     sizes = [row[group_size] for row in rows]
     small = {i for i, size in enumerate(sizes) if size is not None and 0 < size < minimum}
-    if len(small) == 1:
-        others = [i for i, size in enumerate(sizes) if i not in small and size]
-        if others:
-            small.add(min(others, key=lambda i: (sizes[i], i)))
+    families = _families(rows) if small else []
+    while True:
+        alone = (family - small for family in families if len(family & small) == 1)
+        others = next((found for rest in alone if (found := [i for i in rest if sizes[i]])), None)
+        if others is None:
+            break
+        small.add(min(others, key=lambda i: (sizes[i], i)))
     return [_blank(row) if i in small else dict(row) for i, row in enumerate(rows)], len(small)
+
+
+_MARGINS: Final = ("cluster", "hour", "decile")
+
+
+def _families(rows: Sequence[Mapping[str, Any]]) -> list[set[int]]:
+    """Rows of which a total may be known: the table, and the rows that share a label, where several do."""
+    families = [set(range(len(rows)))]
+    for name in rows[0] if rows else ():
+        if not all(isinstance(row[name], str) or name.endswith(_MARGINS) for row in rows):
+            continue
+        shared: dict[Any, set[int]] = {}
+        for i, row in enumerate(rows):
+            shared.setdefault(row[name], set()).add(i)
+        families += [family for family in shared.values() if 1 < len(family) < len(rows)]
+    return families
 
 
 _LABELS: Final = ("cluster", "hour", "decile", "rank", "bin_low", "bin_high")

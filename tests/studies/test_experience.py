@@ -212,6 +212,25 @@ def test_the_words_on_handsets_turn(duckdb_store: Store, name: str, metric: str,
     assert same == (f"{word} shows no clear difference between 2 handsets.",)
 
 
+def test_slow_handsets_are_those_below_the_one_in_the_middle(duckdb_store: Store) -> None:
+    """A few very fast handsets pull the mean of the others up, and make no other handset slow."""
+
+    def facts(*speeds: float) -> Mapping[str, Any]:
+        people: list[dict[str, Any]] = []
+        for name, speed in zip("ABCDE", speeds, strict=True):
+            own = handsets(speed, speed, "throughput_kbps")
+            people += [row | {"handset": name} for row in own]
+        for i, row in enumerate(people):
+            row |= {"subscriber_hash": i, "subscriber_id": f"s{i}"}
+        return answers(duckdb_store, people)["throughput_by_handset"].facts
+
+    fast = facts(100, 100, 100, 900, 900)
+    assert (fast["lower_handset_count"], fast["slow_handset_count"], fast["slow_handset"]) == (3, 0, None)
+    slow = facts(100, 100, 100, 20, 30)
+    assert (slow["slow_handset_count"], slow["slow_handset"], slow["middle_handset"]) == (2, "D", "A")
+    assert facts(100, 100, 100, 100, 100)["slow_handset_count"] == 0
+
+
 def test_a_difference_that_rests_on_fill_in_is_said(duckdb_store: Store) -> None:
     def last(raw: Mapping[str, float]) -> str:
         people = handsets(120, 80, "tcp_retransmission_bytes")

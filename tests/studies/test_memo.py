@@ -49,7 +49,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "satisfaction.behaviour": {"r2": 0.4},
     "engagement.clusters": {"cluster_2_traffic_share": 0.2},
     "experience.throughput_by_handset": {
-        "handset_count": 100, "lower_handset_count": 0, "lower_handset": None,
+        "handset_count": 100, "slow_handset_count": 0, "slow_handset": None,
     },
     "experience.filled": {
         "tcp_retransmission_filled_share": 0.05, "rtt_filled_share": 0.05, "throughput_filled_share": 0.05,
@@ -179,7 +179,7 @@ CASES = [
      "The more satisfied are worse served"),
     ("engagement.clusters", "cluster_2_traffic_share", 0.5, 0.8, "Traffic does not hang on the most engaged",
      "Traffic hangs on the most engaged"),
-    ("experience.throughput_by_handset", "lower_handset_count", 10, 40, "Few handsets are slow",
+    ("experience.throughput_by_handset", "slow_handset_count", None, 40, "Few handsets are slow",
      "Many handsets are slow"),
 ]  # fmt: skip
 
@@ -194,6 +194,8 @@ def test_every_line_turns_with_its_effect(engine, id, fact, none, reversed_value
     assert bad in lines(ask("technical_issues", turned))
     assert len(ask("actions", turned).rows) == 1
 
+    if none is None:  # each handset's verdict is tested against chance by itself
+        return
     without = inputs(engine, {id: {fact: none}})
     assert good not in lines(ask("strengths", without))
     assert ask("technical_issues", without).rows == []
@@ -305,7 +307,7 @@ def test_limits_follow_the_quality(engine):
     bad = {"coverage": three_days, "periods": apart, "without_subscriber_count": 500, "rejected": 200}
     answer = ask("limits", inputs(engine, quality=bad))
     assert "The data are a few days" in lines(answer)
-    assert "91.7 % of sessions start on the three busiest of 30 days" in lines(answer)  # 3000 of 3270
+    assert "91.7 % of sessions start on the three busiest days" in lines(answer)  # 3000 of 3270
     assert "No trend, growth or loss can be read from the periods: 2.9 % of subscribers" in lines(answer)
     assert "Many records name no subscriber" in lines(answer)
     assert "Many records were rejected: 20.0 %" in lines(answer)
@@ -397,11 +399,14 @@ def test_bad_data_alone_forbid_a_plain_buy(engine):
     assert answer.facts["recommendation"] == "buy only if"
     assert answer.reading[0] == "Recommendation: buy only if the conditions below are met."
     assert sum(row["line"].startswith("Condition: measure") for row in answer.rows) == 3
-    assert "until the share of sessions without retransmission is at most 25.0 %" in answer.reading[2]
+    assert answer.reading[2] == (
+        "Condition: measure retransmission in every session. It is met when at most 25.0 % of sessions lack "
+        "a direction of retransmission (now 90.0 %)."
+    )
 
 
 def test_without_effects_nothing_is_bought(engine):
     changes = {id: {fact: none for i, fact, none, *_ in CASES if i == id} for id, *_ in CASES}
     answer = ask("recommendation", inputs(engine, changes))
     assert answer.facts["recommendation"] == "do not buy on this data"
-    assert "0 of 9 service criteria met" in answer.reading[1]
+    assert "0 of 8 service criteria met" in answer.reading[1]

@@ -106,7 +106,9 @@ def test_small_groups_are_not_spoken_of(duckdb_store: Store, name: str) -> None:
     answer = ask(duckdb_store, name, sessions=sessions, minimum_group=15)
     assert "14" not in said(answer)
     assert "Pear" not in said(answer)
-    assert not answer.facts
+    # 14 of 28 sessions name no handset: the memo is told a bound, never the share.
+    bound = {"unknown_handset_session_share_at_most": 0.51}
+    assert answer.facts == (bound if name == "unknown_handsets" else {})
 
 
 def test_a_small_leader_is_passed_over_and_that_is_said(duckdb_store: Store) -> None:

@@ -100,7 +100,7 @@ def test_missing_values_and_outliers_are_counted_by_hand(duckdb_store: Store) ->
     assert rows["app_web_dl_bytes"]["observed_count"] == 0
     assert "subscriber_hash" not in rows
     assert (answer.facts["missing_value_count"], answer.facts["outlier_value_count"]) == (3, 1)
-    assert "most of all rtt_dl_ms (25.0 % missing)" in said(answer)
+    assert "most of all downlink round-trip time (25.0 % missing)" in said(answer)
 
 
 def test_a_clean_extract_is_called_clean(duckdb_store: Store) -> None:
@@ -143,8 +143,8 @@ def test_modes_survive_every_policy(duckdb_store: Store, values: list[float | No
 @pytest.mark.parametrize(
     ("values", "word", "text"),
     [
-        ([1.0, 2.0, 3.0, 4.0, 900.0], "raised", "is raised by large values: rtt_dl_ms"),
-        ([-899.0, 1.0, 2.0, 3.0, 4.0], "lowered", "is lowered by small values: rtt_dl_ms"),
+        ([1.0, 2.0, 3.0, 4.0, 900.0], "raised", "is raised by large values: downlink round-trip time"),
+        ([-899.0, 1.0, 2.0, 3.0, 4.0], "lowered", "is lowered by small values: downlink round-trip time"),
         ([1.0, 2.0, 3.0, 4.0, 5.0], "level", "1 (all) show no clear difference"),
     ],
 )
@@ -154,12 +154,12 @@ def test_the_centre_to_go_by_turns(duckdb_store: Store, values: list[float], wor
     assert row["mean_against_median"] == word
     assert row["importance"].startswith("experience: ")
     assert text in said(answer)
-    assert "For experience: rtt_dl_ms has" in said(answer)
+    assert "For experience: downlink round-trip time has" in said(answer)
 
 
 def test_fill_in_is_called_fill_in_only_under_a_policy_that_fills(duckdb_store: Store) -> None:
     values = [1.0, 2.0, 3.0, None, None, None]
-    assert "fill-in for rtt_dl_ms" in said(ask(duckdb_store, "centre", {"rtt_dl_ms": values}))
+    assert "fill-in for downlink round-trip time" in said(ask(duckdb_store, "centre", {"rtt_dl_ms": values}))
     assert "fill-in" not in said(ask(duckdb_store, "centre", {"rtt_dl_ms": values}, treatment="none"))
     assert "fill-in" not in said(ask(duckdb_store, "centre", {"rtt_dl_ms": [*values, 1.0, 2.0]}))
 
@@ -261,7 +261,7 @@ def test_a_constant_takes_one_bin(duckdb_store: Store) -> None:
     answer = ask(duckdb_store, "plot_service", {"rtt_dl_ms": [4.0] * 3})
     (row,) = answer.rows
     assert (row["bin_low"], row["session_count"]) == (4, 3)
-    assert "Never varying: rtt_dl_ms." in said(answer)
+    assert "Never varying: downlink round-trip time." in said(answer)
 
 
 def test_categories_list_their_commonest_values(duckdb_store: Store) -> None:
@@ -271,7 +271,7 @@ def test_categories_list_their_commonest_values(duckdb_store: Store) -> None:
         (1, "Pear", 12),
         (2, "Quince", 12),
     ]
-    assert answer.reading == ("handset_manufacturer: the commonest value is Pear (12 sessions).",)
+    assert answer.reading == ("Handset manufacturer: the commonest value is Pear (12 sessions).",)
     assert "Pear" not in said(
         ask(duckdb_store, "categories", {"handset_manufacturer": makers}, minimum_group=15)
     )

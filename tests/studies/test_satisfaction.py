@@ -254,7 +254,7 @@ def test_identity_is_called_one(engine):
     assert "exact, as the definition says" in answer.reading[-1]
     assert "not exact" in ask(engine, "identity", profiles(), {"identity": fitted(0.9, 0.2)}).reading[-1]
     assert [row["value"] for row in answer.rows if row["statistic"] == "residual"] == list(range(-5, 6))
-    assert any("rtt_ms" in note for note in answer.notes)
+    assert any("round-trip time" in note for note in answer.notes)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_behaviour_is_read_plainly_and_names_features_only_if_it_explains(engine
     models = {"behaviour": fitted(r2, mae)}
     assert words in text(ask(engine, "behaviour", profiles(), models))
     drivers = ask(engine, "drivers", profiles(), models)
-    assert ("app_web_share (+0.4)" in text(drivers)) == named
+    assert ("web (share of the volume) (+0.4)" in text(drivers)) == named
     assert ("No feature is named" in text(drivers)) != named
     assert [row["feature"] for row in drivers.rows] == ["app_web_share", "night_share"]
 
@@ -319,7 +319,7 @@ def test_service_levels_count_measured_subscribers_only(engine):
     assert answer.facts["retransmission_share_short_share"] == 0.25
     assert answer.facts["throughput_kbps_short_share"] is None  # five subscribers are too few to tell of
     assert "Round-trip time: 60.0 % of the 50 measured subscribers lie above 300 ms." in answer.reading
-    assert "Throughput: too few to report" in text(answer)
+    assert "Throughput: fewer than 15 of the" in text(answer)
 
 
 def test_nothing_measured_is_not_judged(engine):

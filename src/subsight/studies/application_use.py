@@ -9,6 +9,7 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.answers import Answer
+from subsight.privacy import suppress
 from subsight.studies import Inputs, Question, charts, words
 from subsight.studies.groups import (
     amount,
@@ -278,7 +279,7 @@ def _personas(inputs: Inputs) -> Answer:
              "subscriber_share": row["count"] / everyone, "mean_total_bytes": volume.mean,
              "volume_against_others": verdict if row["count"] >= least else "too few subscribers",
              "mean_application_share": group(row, "lift").mean * share, "population_application_share": share,
-             **{f"engagement_cluster_{i}_share": row[f"cluster_{i}"] / row["count"] for i in range(clusters)}}
+             **_in_clusters(row, clusters, least)}
         )  # fmt: skip
     reading = _read_personas(inputs, rows, found, clusters)
     facts = {
@@ -297,6 +298,17 @@ def _personas(inputs: Inputs) -> Answer:
         "personas", rows, reading, chart=charts.bars("persona", "subscriber_count"), facts=facts,
         group_size="subscriber_count", notes=notes,
     )  # fmt: skip
+
+
+def _in_clusters(row: Mapping[str, Any], clusters: int, least: int) -> dict[str, float | None]:
+    """The share of a persona in each cluster; none where few stand behind it or the rest would tell."""
+    parts = [{"subscriber_count": int(row[f"cluster_{i}"]), "at": i} for i in range(clusters)]
+    shown, _ = suppress(parts, "subscriber_count", least)
+    counts = (part["subscriber_count"] for part in shown)
+    return {
+        f"engagement_cluster_{i}_share": None if count is None else count / row["count"]
+        for i, count in enumerate(counts)
+    }
 
 
 def _read_personas(

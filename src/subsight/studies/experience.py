@@ -139,21 +139,23 @@ def _filled(inputs: Inputs) -> Answer:
     for m in (*_METRICS, "any of them"):
         missing, unseen = sessions.get(f"{m}:missing"), int(people[m] or 0)
         outliers = sessions.get(f"{m}:outlying")
+        # Few people may be shown neither by themselves nor as what is left of all.
+        told = not any(0 < side < inputs.settings.minimum_group for side in (unseen, everyone - unseen))
         rows.append(
             {"metric": m, "session_count": count,
              "filled_session_count": None if missing is None else int(missing),
              "filled_share": None if missing is None or not count else missing / count,
              "outlier_session_count": None if outliers is None else int(outliers),
              "outlier_share": None if outliers is None or not count else outliers / count,
-             "subscriber_count": everyone, "never_observed_count": unseen,
-             "never_observed_share": unseen / everyone if everyone else None}
+             "subscriber_count": everyone, "never_observed_count": unseen if told else None,
+             "never_observed_share": unseen / everyone if everyone and told else None}
         )  # fmt: skip
         row = rows[-1]
         name = m.rpartition("_")[0] if m in _METRICS else "any"
         facts |= {f"{name}_filled_share": row["filled_share"],
                   f"{name}_never_observed_share": row["never_observed_share"]}  # fmt: skip
         if m in _METRICS:
-            reading.append(_say_filled(inputs, _METRICS[m], row))
+            reading.append(_say_filled(inputs, _METRICS[m], row["filled_share"], unseen))
     reading.append(
         f"{_people(inputs, int(people['any of them'] or 0))} never observed in at least one of the three."
     )
@@ -175,17 +177,14 @@ def _people(inputs: Inputs, count: int) -> str:
     return words.plural(count, "subscriber was", "subscribers were")
 
 
-def _say_filled(inputs: Inputs, word: str, row: Mapping[str, Any]) -> str:
-    share = row["filled_share"]
+def _say_filled(inputs: Inputs, word: str, share: float | None, unseen: int) -> str:
     if share is None or share == 0:
         kind = "nothing is filled in"
     elif share >= _MOSTLY:
         kind = f"{percent(share)} of sessions lack a direction: its treated values are mostly fill-in"
     else:
         kind = f"{percent(share)} of sessions lack a direction: its treated values are mostly observed"
-    return (
-        f"{word[0].upper()}{word[1:]}: {kind}; {_people(inputs, row['never_observed_count'])} never observed."
-    )
+    return f"{word[0].upper()}{word[1:]}: {kind}; {_people(inputs, unseen)} never observed."
 
 
 # The repeat without the never-observed

@@ -34,6 +34,7 @@ class Finding:
 
     `band` is how far a number has to be from the threshold to be clearly on one side of it: three
     standard errors, or 0 for facts of the data. `affected` counts the subscribers that an action reaches.
+    `at_most` marks a number that stands for a group too small to count: the truth is at or below it.
     """
 
     subject: str
@@ -48,6 +49,7 @@ class Finding:
     band: float = 0.0
     action: str = ""
     affected: float | None = None
+    at_most: bool = False
 
     @property
     def state(self) -> State:
@@ -61,7 +63,20 @@ class Finding:
     def text(self) -> str:
         """The finding as a sentence without its full stop."""
         words_of = {"good": self.good, "bad": self.bad, "unclear": f"No clear difference in {self.subject}"}
-        return f"{words_of[self.state]}: {say(self.value, self.unit)} {self.measure}"
+        return f"{words_of[self.state]}: {self.amount} {self.measure}"
+
+    @property
+    def amount(self) -> str:
+        """The number as a person reads it."""
+        return f"{'at most ' if self.at_most else ''}{say(self.value, self.unit)}"
+
+    @property
+    def wanted(self) -> str:
+        """When the finding would be good, in words."""
+        sign = -1 if self.better == "low" else 1
+        limit = say(self.threshold + sign * self.band, self.unit)
+        now = "" if self.state == "good" else f" (now {self.amount})"
+        return f"{'at most' if self.better == 'low' else 'at least'} {limit} {self.measure}{now}"
 
     @property
     def edge(self) -> float:
@@ -94,7 +109,7 @@ def say(value: float, unit: str) -> str:
     if unit == "share points":
         return f"{100 * value:+.1f} points"
     if unit == "R2":
-        return f"{value:.3f}"
+        return f"R2 of {value:.3f}"
     return f"{value:+.3g} {unit}" if unit == "index points" else f"{value:,.3g} {unit}".rstrip()
 
 
@@ -140,7 +155,8 @@ _SERVICE: Final = (
     _Rule("satisfaction.served", "engaged_gap", 0.0, "high",
           "experience of the most against the least engaged",
           "The most engaged are better served", "The most engaged are worse served",
-          "in mean experience index, most against least engaged", "serve the most engaged first",
+          "between the mean experience indices of the most and the least engaged",
+          "serve the most engaged first",
           unit="index points", band="engaged_gap_band"),
     _Rule("satisfaction.served", "balance", 0.0, "high", "best against worst experience",
           "More subscribers are best than worst served", "More subscribers are worst than best served",
@@ -153,8 +169,8 @@ _SERVICE: Final = (
           count="subscriber_count"),
     _Rule("satisfaction.clusters", "experience_index_gap", 0.0, "high", "experience of the more satisfied",
           "The more satisfied are better served", "The more satisfied are worse served",
-          "in mean experience index, more against less satisfied",
-          "report experience beside satisfaction: the two are not the same", unit="index points",
+          "between the mean experience indices of the more and the less satisfied",
+          "report experience beside satisfaction, as the two are not the same", unit="index points",
           band="experience_index_gap_band"),
     _Rule("engagement.clusters", "cluster_2_traffic_share", 0.5, "low",
           "the most engaged group's share of traffic",
@@ -170,6 +186,9 @@ def of_service(inputs: Inputs) -> tuple[list[Finding], list[str]]:
     for rule in _SERVICE:
         facts = facts_of(inputs, rule.evidence)
         value, band = number(facts, rule.value), _band(inputs, facts, rule)
+        bound = number(facts, f"{rule.value}_at_most")
+        at_most = value is None and bound is not None
+        value = bound if at_most else value
         if value is None or band is None:
             lacking.append(rule.evidence)
             continue
@@ -177,19 +196,19 @@ def of_service(inputs: Inputs) -> tuple[list[Finding], list[str]]:
         found.append(
             Finding(rule.subject, rule.good, rule.bad, rule.measure, value, rule.unit,
                     rule.threshold, rule.better,
-                    rule.evidence, band, rule.action, affected)
+                    rule.evidence, band, rule.action, affected, at_most)
         )  # fmt: skip
     handsets = "experience.throughput_by_handset"
     facts = facts_of(inputs, handsets)
-    count, slow = number(facts, "handset_count"), number(facts, "lower_handset_count")
+    count, slow = number(facts, "handset_count"), number(facts, "slow_handset_count")
     if not count or slow is None:
         return found, [*lacking, handsets]
     found.append(
         Finding("the share of slow handsets", "Few handsets are slow", "Many handsets are slow",
-                "of the compared handsets have clearly lower throughput than the others",
-                slow / count, "share", 0.1,
-                "low", handsets, _three_errors(0.1, count),
-                f"test the slowest handset ({facts.get('lower_handset')}) against the radio configuration")
+                "of the compared handsets have clearly lower throughput than the handset in the middle",
+                slow / count, "share", 0.1, "low", handsets,
+                action=f"test the slowest handset ({facts.get('slow_handset')}) "
+                       "against the radio configuration")
     )  # fmt: skip
     return found, lacking
 
@@ -247,13 +266,16 @@ def of_data(inputs: Inputs) -> tuple[list[Finding], list[str]]:
                     action=f"measure {word} in every session")
         )  # fmt: skip
     for id, fact, threshold, better, subject, good, bad, measure, action in _OF_ANSWERS:
-        value = number(facts_of(inputs, id), fact)
+        value, bound = (number(facts_of(inputs, id), name) for name in (fact, f"{fact}_at_most"))
+        at_most = value is None and bound is not None
+        value = bound if at_most else value
         if value is None:
             lacking.append(id)
             continue
         unit = "share" if fact.endswith("share") else "R2"
         found.append(
-            Finding(subject, good, bad, measure, value, unit, threshold, better, id, action=action)
+            Finding(subject, good, bad, measure, value, unit, threshold, better, id, action=action,
+                    at_most=at_most)
         )  # fmt: skip
     return found, lacking
 
@@ -272,7 +294,7 @@ _OF_ANSWERS: Final[tuple[tuple[str, str, float, Literal["low", "high"], str, str
      "Many sessions name no handset", "of sessions name no handset", "repair the handsets at the source"),
     ("satisfaction.behaviour", "r2", 0.13, "high", "R2 of the behaviour model",
      "Behaviour predicts satisfaction", "Behaviour hardly predicts satisfaction",
-     "is the R2 on held-out subscribers", "do not target single subscribers by predicted satisfaction"),
+     "on held-out subscribers", "do not target single subscribers by predicted satisfaction"),
 )  # fmt: skip
 
 
@@ -288,7 +310,7 @@ def _quality(inputs: Inputs) -> list[Finding]:
         found.append(
             Finding("the share of the three busiest days", "Sessions are spread over the days",
                     "The data are a few days, whatever period they name",
-                    f"of sessions start on the three busiest of {words.plural(len(sessions), 'day')}",
+                    "of sessions start on the three busiest days",
                     sum(sessions[:3]) / sum(sessions), "share", 0.5, "low", source("coverage"),
                     action="ask for a whole month of sessions")
         )  # fmt: skip

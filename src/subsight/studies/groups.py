@@ -23,6 +23,7 @@ __all__ = [
     "pooled",
     "proportion",
     "total",
+    "whole_share",
     "without",
 ]
 
@@ -82,6 +83,17 @@ def proportion(part: float, count: int) -> Group:
     """
     share = part / count if count else 0.0
     return Group(share, math.sqrt(max(share * (1 - share), 0.0)), count)
+
+
+def whole_share(part: Group, minimum: int) -> float | None:
+    """The mean of ones and zeros, or None where either side has fewer subscribers than may be shown.
+
+    >>> whole_share(Group(0.1, 0.3, 100), 15), whole_share(Group(0.5, 0.5, 100), 15)
+    (None, 0.5)
+    """
+    ones = round(part.mean * part.count)
+    small = any(0 < side < minimum for side in (ones, part.count - ones))
+    return None if small or not part.count else part.mean
 
 
 def pooled(groups: Iterable[Group]) -> Group:

@@ -50,21 +50,42 @@ def _rows(
     return found, inputs.store.row(known.select(**measures))
 
 
-def _judged(
-    inputs: Inputs, found: Sequence[Mapping[str, Any]], whole: Group, metric: str
-) -> dict[str, tuple[str, float]]:
-    """Per handset the verdict against all other known handsets, and its distance from them in means."""
-    judged: dict[str, tuple[str, float]] = {}
+def _judged(inputs: Inputs, found: Sequence[Mapping[str, Any]], whole: Group, metric: str) -> dict[str, str]:
+    """Per handset the verdict against all other known handsets."""
+    judged: dict[str, str] = {}
     for row in found:
         own = group(row, metric)
         if own.count >= inputs.settings.minimum_group:
             rest = without(whole, own)
-            judged[row["handset"]] = words.compare(own, rest), own.mean - rest.mean
+            judged[row["handset"]] = words.compare(own, rest)
     return judged
 
 
+def _slow(
+    inputs: Inputs, found: Sequence[Mapping[str, Any]]
+) -> tuple[list[str], dict[str, float | str | None]]:
+    """Handsets clearly slower than the one in the middle, which a few very fast ones do not move."""
+    large = [row for row in found if row["subscriber_count"] >= inputs.settings.minimum_group]
+    if not large:
+        return [], {}
+    ordered = sorted(large, key=lambda row: (row[f"{_THROUGHPUT}:mean"], row["handset"]))
+    middle = ordered[len(ordered) // 2]
+    typical = group(middle, _THROUGHPUT)
+    slow = [row for row in ordered if words.compare(group(row, _THROUGHPUT), typical) == "lower"]
+    facts = {"slow_handset_count": len(slow), "slow_handset": slow[0]["handset"] if slow else None,
+             "middle_handset": middle["handset"]}  # fmt: skip
+    against = f"the handset in the middle, {middle['handset']} ({words.say(typical.mean, _THROUGHPUT)})"
+    if not slow:
+        if words.compare(group(ordered[-1], _THROUGHPUT), typical) != "higher":
+            return [], facts
+        return [f"No handset is clearly slower than {against}."], facts
+    worst = f"{slow[0]['handset']} ({words.say(slow[0][f'{_THROUGHPUT}:mean'], _THROUGHPUT)})"
+    count = words.plural(len(slow), "handset is", "handsets are")
+    return [f"{count} clearly slower than {against}; the slowest is {worst}."], facts
+
+
 def _reading(
-    judged: Mapping[str, tuple[str, float]],
+    judged: Mapping[str, str],
     found: Sequence[Mapping[str, Any]],
     metric: str,
     word: str,
@@ -76,8 +97,8 @@ def _reading(
     reading = []
     facts: dict[str, float | str | None] = {"handset_count": len(found)}
     for side in ("higher", "lower"):
-        names = [handset for handset, (verdict, _) in judged.items() if verdict == side]
-        names.sort(key=lambda handset: (-abs(judged[handset][1]), handset))
+        names = [handset for handset, verdict in judged.items() if verdict == side]
+        names.sort(key=lambda handset: (-means[handset] if side == "higher" else means[handset], handset))
         facts |= {f"{side}_handset_count": len(names), f"{side}_handset": names[0] if names else None}
         if names:
             shown = [f"{name} ({words.say(means[name], metric)})" for name in names[:_NAMED]]
@@ -85,7 +106,7 @@ def _reading(
                 f"{word} is clearly {side} on {words.plural(len(names), 'handset')} than on the others"
                 f"{', most so on' if len(names) > 1 else ':'} {words.listing(shown)}."
             )
-    same = sum(verdict == "no clear difference" for verdict, _ in judged.values())
+    same = sum(verdict == "no clear difference" for verdict in judged.values())
     if judged and same == len(judged):
         reading.append(f"{word} shows no clear difference between {words.plural(same, 'handset')}.")
     elif same:
@@ -114,11 +135,13 @@ def _throughput(inputs: Inputs) -> Answer:
          "subscriber_count": row["subscriber_count"],
          **{f"{name}_{_THROUGHPUT}": row[name] for name in _QUARTILES},
          f"mean_{_THROUGHPUT}": row[f"{_THROUGHPUT}:mean"],
-         "against_others": judged.get(row["handset"], (_TOO_FEW, 0))[0]}
+         "against_others": judged.get(row["handset"], _TOO_FEW)}
         for i, row in enumerate(found, 1)
     ]  # fmt: skip
     least = inputs.settings.minimum_handset_subscribers
     reading, facts = _reading(judged, found, _THROUGHPUT, "Mean throughput", least)
+    said, slow = _slow(inputs, found)
+    reading, facts = [*reading, *said], facts | slow
     # A bar from the first to the third quartile, and the median on it.
     boxes = charts.bars("handset", f"first_quartile_{_THROUGHPUT}")
     boxes["encoding"]["x2"] = {"field": f"third_quartile_{_THROUGHPUT}"}
@@ -144,9 +167,9 @@ def _retransmission(inputs: Inputs) -> Answer:
         {"rank": i, "handset": row["handset"], "handset_manufacturer": row["handset_manufacturer"],
          "subscriber_count": row["subscriber_count"],
          f"mean_{_RETRANSMISSION}": row[f"{_RETRANSMISSION}:mean"],
-         "against_others": judged.get(row["handset"], (_TOO_FEW, 0))[0],
+         "against_others": judged.get(row["handset"], _TOO_FEW),
          f"mean_{_RAW}": row[f"{_RAW}:mean"] if row["handset"] in raw else None,
-         "raw_against_others": raw.get(row["handset"], (_TOO_FEW, 0))[0],
+         "raw_against_others": raw.get(row["handset"], _TOO_FEW),
          "observed_count": row[f"{_RAW}:count"], "mean_filled_share": row["filled"]}
         for i, row in enumerate(found, 1)
     ]  # fmt: skip
@@ -165,12 +188,12 @@ def _retransmission(inputs: Inputs) -> Answer:
     )  # fmt: skip
 
 
-def _confirmed(judged: Mapping[str, tuple[str, float]], raw: Mapping[str, tuple[str, float]]) -> list[str]:
+def _confirmed(judged: Mapping[str, str], raw: Mapping[str, str]) -> list[str]:
     """Whether what the treated means say also stands where nothing is filled in."""
-    claims = {name: verdict for name, (verdict, _) in judged.items() if verdict != "no clear difference"}
+    claims = {name: verdict for name, verdict in judged.items() if verdict != "no clear difference"}
     if not claims:
         return []
-    observed = {name: raw.get(name, (_TOO_FEW, 0))[0] for name in claims}
+    observed = {name: raw.get(name, _TOO_FEW) for name in claims}
     same = sum(observed[name] == verdict for name, verdict in claims.items())
     against = sum(
         sorted((observed[name], verdict)) == ["higher", "lower"] for name, verdict in claims.items()

@@ -52,7 +52,7 @@ def _answer(name: str, rows: Sequence[Mapping[str, Any]], reading: Sequence[str]
 
 
 def _sentence(finding: Finding) -> str:
-    return f"{finding.text}; this turns with {finding.subject} {finding.flips_when}."
+    return f"{finding.text}. This turns {finding.flips_when}."
 
 
 def _strengths(inputs: Inputs) -> Answer:
@@ -82,7 +82,7 @@ def _actions(inputs: Inputs) -> Answer:
         line = finding.action[0].upper() + finding.action[1:]
         rows.append(finding.row(line))
         reach = "" if finding.affected is None else f", for {words.plural(finding.affected, 'subscriber')}"
-        reading.append(f"{line}{reach}: {say(finding.value, finding.unit)} {finding.measure}.")
+        reading.append(f"{line}{reach}: {finding.amount} {finding.measure}.")
     reading = reading or ["No issue is clear, so no action follows."]
     return _answer("actions", rows, reading, facts={"action_count": len(rows)})
 
@@ -108,7 +108,7 @@ def _application_plans(inputs: Inputs) -> Answer:
         for row in (_group_plan(inputs, name), _hour_plan(inputs, name, slugs.get(name, ""))):
             if row is not None:
                 rows.append(row)
-                reading.append(f"{row['line']}; this turns when {row['flips_when']}.")
+                reading.append(f"{row['line']}. This turns when {row['flips_when']}.")
     if not apps:
         reading = ["No application can be planned for: there are no totals by application."]
     return _answer("application_plans", rows, reading, facts={"plan_count": len(rows)})
@@ -185,10 +185,10 @@ def _returns(inputs: Inputs) -> list[dict[str, Any]]:
         if finding.evidence != "satisfaction.service_levels" or finding.affected is None:
             continue
         worth = finding.value >= WORTH
-        claim = "would gain from meeting it" if worth else "would gain: too few to pay for an action"
+        claim = "would gain from better service" if worth else "are too few to pay for an action"
         who = words.plural(finding.affected, "subscriber")
         turns = f"{finding.subject} {'falls below' if worth else 'reaches'} {WORTH:.0%}"
-        line = f"Service level, {finding.subject}: {who} {claim}"
+        line = f"{who} with {finding.subject.removeprefix('the share with ')} {claim}"
         rows.append(line_of(line, finding.value, "share", WORTH, turns, finding.evidence))
     return rows
 
@@ -261,7 +261,7 @@ def _recommendation(inputs: Inputs) -> Answer:
     if verdict != "buy":
         open_ = [finding for finding in (*service, *data) if finding.state != "good"]
         rows += [finding.row(f"Condition: {finding.action}") for finding in open_]
-        reading += [f"Condition: {f.action}, until {f.subject} is {_wanted(f)}." for f in open_]
+        reading += [f"Condition: {f.action}. It is met when {f.wanted}." for f in open_]
     return _answer("recommendation", rows, reading, facts=facts)
 
 
@@ -274,12 +274,6 @@ def _turns(verdict: str, count: int, too_few: bool) -> str:
     if verdict == "buy only if":
         return f"fewer than {condition} are met, or at least {buy} and {BUY_SHARE:.0%} of the other kind"
     return f"at least {condition} are met and {CONDITION_SHARE:.0%} of the other kind"
-
-
-def _wanted(finding: Finding) -> str:
-    sign = -1 if finding.better == "low" else 1
-    limit = say(finding.threshold + sign * finding.band, finding.unit)
-    return f"at most {limit}" if finding.better == "low" else f"at least {limit}"
 
 
 _ANSWERS: Final = {

@@ -46,9 +46,10 @@ def _regression(name: str, text: str, says: Callable[[Mapping[str, Any]], tuple[
         inner = "datum.statistic === 'residual' && datum.decile > 0 && datum.decile < 100"
         chart["transform"] = [{"filter": inner}]
         facts = {k: fit[k] for k in (*told, "period")}
+        refused = ", ".join(map(words.named, fit.get("refused", ())))
         notes = (
-            f"features: {', '.join(model['features'])}",
-            f"refused because they define the score: {', '.join(fit.get('refused', ())) or 'none'}",
+            f"features: {', '.join(words.named(n, inputs.contract.applications) for n in model['features'])}",
+            f"refused because they define the score: {refused or 'none'}",
             "residual: score minus prediction, on held-out subscribers; not charted: deciles 0, 100",
             f"baseline: the training mean; limits: {model['card'].get('limits', 'none stated')}",
         )
@@ -74,7 +75,9 @@ def _errors(fit: Mapping[str, Any]) -> str:
 
 def _identity(model: Mapping[str, Any]) -> tuple[str, ...]:
     p, fit = model["parameters"], model["fit"]
-    weights = words.listing([f"{value:.3g} x {name}" for name, value in p["coefficients"].items()])
+    weights = words.listing(
+        [f"{value:.3g} x {words.named(name)}" for name, value in p["coefficients"].items()]
+    )
     exact = fit["r2"] is not None and fit["r2"] > 1 - 1e-9
     return (
         "An identity, not a finding: the score is computed from both features, and the fit returns "
@@ -113,7 +116,8 @@ def _drivers(inputs: Inputs) -> Answer:
     facts: dict[str, float | str | None] = {}
     reading = "No feature is named: the model does not clearly beat the mean."
     if explains(model["fit"]) is not None:
-        parts = [f"{name} ({coefficients[name]:+.3g})" for name in ranked[:_NAMED]]
+        apps = inputs.contract.applications
+        parts = [f"{words.named(name, apps)} ({coefficients[name]:+.3g})" for name in ranked[:_NAMED]]
         reading = (
             f"The largest coefficients belong to {words.listing(parts)}: the change of the score that goes "
             "with one standard deviation of the feature, the others held fixed; an association, not a cause."

@@ -16,6 +16,7 @@ from subsight.studies.service import (
     INDICES,
     NO_SCORES,
     SCORES,
+    at_most,
     held,
     least_gap,
     means_of,
@@ -51,7 +52,7 @@ def _definition(inputs: Inputs) -> Answer:
             continue
         rows += _centroids(area, model)
         parts = [
-            f"{words.say(row['centroid'], row['feature'])} ({row['feature']})"
+            f"{words.say(row['centroid'], row['feature'])} ({words.named(row['feature'])})"
             for row in rows
             if row["model"] == area and row["role"] == "worst"
         ]
@@ -206,6 +207,8 @@ def _score_and_index(inputs: Inputs) -> Answer:
             )  # fmt: skip
         misleading = safe(seen[f"{area}:True:False"], n, minimum)
         facts |= {f"{area}_correlation": r, f"{area}_high_score_low_index_share": misleading}
+        hidden = seen[f"{area}:True:False"]
+        facts |= at_most(f"{area}_high_score_low_index_share", hidden, n, minimum)
         said = "" if r is None else f" (r = {r:.2f})"
         reading.append(
             f"{area.capitalize()}: {words.correlation(r, n)} between score and index{said}; "

@@ -11,12 +11,11 @@ import narwhals as nw
 from subsight.answers import Answer
 from subsight.store import Frame
 from subsight.studies import Inputs, Question, charts, words
-from subsight.studies.groups import group, moments, pooled, without
+from subsight.studies.groups import group, moments, pooled, whole_share, without
 from subsight.studies.words import Group
 
-__all__ = ["AREAS", "INDICES", "NO_SCORES", "QUESTIONS", "SCORES", "held", "least_gap",
-           "means_of", "safe", "scored",
-           "told", "unscored"]  # fmt: skip
+__all__ = ["AREAS", "INDICES", "NO_SCORES", "QUESTIONS", "SCORES", "at_most", "held", "least_gap",
+           "means_of", "safe", "scored", "told", "unscored"]  # fmt: skip
 
 AREAS: Final = ("engagement", "experience", "satisfaction")
 SCORES: Final = tuple(f"{area}_score" for area in AREAS)
@@ -67,6 +66,12 @@ def safe(count: float | None, everyone: float, minimum: int) -> float | None:
     return None if not everyone or 0 < (count or 0) < minimum else (count or 0) / everyone
 
 
+def at_most(fact: str, count: float | None, everyone: float, minimum: int) -> dict[str, float | str | None]:
+    """A fact that bounds a share which may not be told itself: nothing where it may."""
+    hidden = everyone and 0 < (count or 0) < minimum
+    return {f"{fact}_at_most": min(minimum / everyone, 1.0)} if hidden else {}
+
+
 def told(share: float | None) -> str:
     """A share in words, or that it may not be told."""
     return "too few to report" if share is None else _share(share)
@@ -87,7 +92,8 @@ def _served(inputs: Inputs) -> Answer:
     rows = [
         {"engagement_cluster": row["engagement_cluster"], "subscriber_count": group(row, "worst").count,
          "mean_experience_index": group(row, "experience_index").mean,
-         "worst_experience_share": group(row, "worst").mean, "best_experience_share": group(row, "best").mean}
+         **{f"{role}_experience_share": whole_share(group(row, role), inputs.settings.minimum_group)
+            for role in ("worst", "best")}}
         for row in seen
     ]  # fmt: skip
     worst, best = (pooled(group(row, role) for row in seen) for role in ("worst", "best"))
@@ -152,10 +158,14 @@ def _service_levels(inputs: Inputs) -> Answer:
         share = safe(count, measured, inputs.settings.minimum_group)
         facts |= {f"{stem}_short_share": share, f"{stem}_measured_count": measured}
         facts[f"{stem}_short_count"] = None if share is None else count
+        facts |= at_most(f"{stem}_short_share", count, measured, inputs.settings.minimum_group)
         if measured:
             side = "above" if more_is_worse else "below"
+            who = f"{told(share)} of"
+            if share is None:
+                who = f"fewer than {inputs.settings.minimum_group} of"
             reading.append(
-                f"{_WORDS[stem]}: {told(share)} of the {words.plural(measured, 'measured subscriber')} lie "
+                f"{_WORDS[stem]}: {who} the {words.plural(measured, 'measured subscriber')} lie "
                 f"{side} {words.say(level, name)}."
             )
     notes = (

@@ -7,10 +7,12 @@ so that a reversed effect turns the words and a removed one leaves "no clear dif
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from subsight.contracts import Application
 from subsight.units import format_value, unit_of
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "compare",
     "correlation",
     "listing",
+    "named",
     "plural",
     "say",
 ]
@@ -95,3 +98,64 @@ def plural(count: float, one: str, many: str | None = None) -> str:
     ('1 session', '1,200 sessions')
     """
     return f"{count:,.0f} {one if count == 1 else many or one + 's'}"
+
+
+_SIDES: Final = {"dl": "downlink", "ul": "uplink"}
+_MEASURES: Final = {
+    "tcp_retransmission": "retransmission", "rtt": "round-trip time", "throughput": "throughput",
+    "activity": "activity",
+}  # fmt: skip
+_WHOLE: Final = {
+    "session_count": "sessions", "duration_s": "duration", "duration_ms": "duration in milliseconds",
+    "total_bytes": "total volume", "dl_bytes": "downlink volume", "ul_bytes": "uplink volume",
+    "reported_dl_bytes": "reported downlink volume", "reported_ul_bytes": "reported uplink volume",
+    "http_dl_bytes": "HTTP downlink volume", "http_ul_bytes": "HTTP uplink volume",
+    "tac": "handset type code", "bearer_id": "bearer", "cell_id": "cell", "imsi_id": "IMSI",
+    "imei_id": "IMEI",
+}  # fmt: skip
+_SESSIONS_AT: Final = ("night", "morning", "afternoon", "evening")
+
+
+def named(name: str, applications: Sequence[Application] = ()) -> str:
+    """A column's name as a person says it in a sentence, without its unit.
+
+    `name=value` is a feature for one value; `first_` marks the first of two periods.
+
+    >>> named("app_google_ul_bytes", [Application("google", "Google")]), named("rtt_dl_ms")
+    ('Google uplink volume', 'downlink round-trip time')
+    >>> named("dl_50_to_250_kbps_share"), named("handset_manufacturer=Apple")
+    ('time with downlink throughput of 50 to 250 kbps', 'handsets by Apple')
+    """
+    if name.startswith("first_") and "date" not in name:
+        return f"{named(name.removeprefix('first_'), applications)} in the first period"
+    column, equals, value = name.partition("=")
+    if equals:
+        return f"handsets by {value}" if column == "handset_manufacturer" else f"{named(column)} {value}"
+    if name in _WHOLE:
+        return _WHOLE[name]
+    stem, _, unit = name.rpartition("_")
+    if name.startswith("app_"):
+        return _application(stem.removeprefix("app_"), unit, applications)
+    band = re.fullmatch(r"(dl|ul)_(volume_)?(above|below)?_?(\d+)(?:_to_(\d+))?_(kbps_share|s)", name)
+    if band:
+        side, volume, bound, low, high, _ = band.groups()
+        edges = f"{bound} {int(low):,}" if bound else f"of {int(low):,} to {int(high):,}"
+        what = "volume" if volume else "throughput"
+        return f"time with {_SIDES[side]} {what} {edges} {'bytes' if volume else 'kbps'}"
+    if unit == "share" and stem in _SESSIONS_AT:
+        return "sessions at night (share)" if stem == "night" else f"sessions in the {stem} (share)"
+    for start, word in _MEASURES.items():
+        if stem == start:
+            return word
+        if stem in (f"{start}_dl", f"{start}_ul"):
+            return f"{_SIDES[stem[-2:]]} {word}"
+    return name.replace("_", " ")
+
+
+def _application(stem: str, unit: str, applications: Sequence[Application]) -> str:
+    slug, _, side = stem.rpartition("_")
+    names = {app.slug: app.name for app in applications}
+    if side in _SIDES:
+        return f"{names.get(slug, slug.replace('_', ' '))} {_SIDES[side]} volume"
+    said = names.get(stem, stem.replace("_", " "))
+    return f"{said} (share of the volume)" if unit == "share" else f"{said} volume"

@@ -138,8 +138,10 @@ def _periods(inputs: Inputs) -> str:
 def _records(inputs: Inputs, total: int) -> str:
     quality = inputs.quality
     return (
-        f"Of {plural(quality['records'], 'record')}, {quality['rejected']:,} were rejected and "
-        f"{quality['without_subscriber_count']:,} name no subscriber; every study reads the other {total:,}."
+        f"Of {plural(quality['records'], 'record')}, "
+        f"{plural(quality['rejected'], 'was rejected', 'were rejected')} and "
+        f"{plural(quality['without_subscriber_count'], 'names', 'name')} no subscriber; "
+        f"every study reads the other {total:,}."
     )
 
 

@@ -185,10 +185,17 @@ def unknown_handsets(inputs: Inputs) -> Answer:
         question=UNKNOWN.text,
         rows=rows,
         reading=(reading,),
-        facts={} if small else {"unknown_handset_session_share": unknown["session_share"]},
+        facts=_unknown_facts(unknown["session_share"], small),
         group_size="subscriber_count",
         notes=("A subscriber with sessions of both kinds counts in both rows.",),
     )
+
+
+def _unknown_facts(share: float | None, small: bool) -> dict[str, float | str | None]:
+    """The share, or for a small group the next whole percent above it."""
+    if small and share is not None:
+        return {"unknown_handset_session_share_at_most": (math.floor(100 * share) + 1) / 100}
+    return {"unknown_handset_session_share": share}
 
 
 def _makers(inputs: Inputs) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import narwhals as nw
 from subsight.answers import Answer
 from subsight.studies import Inputs, Question, charts
 from subsight.studies.overview.variables import lean, measured
-from subsight.studies.words import LEAST_EFFECT, LEAST_ERRORS, listing, plural, say
+from subsight.studies.words import LEAST_EFFECT, LEAST_ERRORS, listing, named, plural, say
 from subsight.units import unit_of
 
 __all__ = ["QUESTIONS"]
@@ -167,6 +167,7 @@ def _bin_rows(name: str, bins: _Bins, found: Mapping[tuple[str, int], int]) -> l
 def _shape_reading(inputs: Inputs, names: Sequence[str], chosen: Mapping[str, _Bins]) -> tuple[str, ...]:
     if not names:
         return ("None of these measures was observed.",)
+    apps = inputs.contract.applications
     logs = [name for name in names if chosen[name].scale == "log"]
     flat = [name for name in names if chosen[name].high <= chosen[name].low]
     words: dict[str, int] = {"raised": 0, "lowered": 0, "level": 0}
@@ -178,9 +179,9 @@ def _shape_reading(inputs: Inputs, names: Sequence[str], chosen: Mapping[str, _B
         f"to small ones, and {words['level']} to neither side."
     ]
     if logs:
-        reading.append(f"Long tails, on logarithmic bins: {listing(logs)}.")
+        reading.append(f"Long tails, on logarithmic bins: {listing([named(name, apps) for name in logs])}.")
     if flat:
-        reading.append(f"Never varying: {listing(flat)}.")
+        reading.append(f"Never varying: {listing([named(name, apps) for name in flat])}.")
     return tuple(reading)
 
 
@@ -232,7 +233,7 @@ def categories(inputs: Inputs) -> Answer:
     ]
     reading = [
         (
-            f"{row['variable']}: the commonest value is {row['value']} "
+            f"{named(row['variable']).capitalize()}: the commonest value is {row['value']} "
             f"({plural(row['session_count'], 'session')})."
         )
         for row in rows

@@ -14,7 +14,7 @@ import narwhals as nw
 from subsight.answers import Answer
 from subsight.contracts import Column
 from subsight.studies import Inputs, Question, charts
-from subsight.studies.words import LEAST_EFFECT, listing, plural, say
+from subsight.studies.words import LEAST_EFFECT, listing, named, plural, say
 from subsight.units import format_value
 
 __all__ = ["QUESTIONS", "lean", "measured"]
@@ -125,19 +125,20 @@ def _variables_reading(inputs: Inputs, rows: Sequence[Mapping[str, Any]]) -> tup
     reading = [f"The extract has {plural(len(rows), 'variable')}."]
     never = [row["variable"] for row in rows if not row["observed_count"]]
     if never:
-        reading.append(f"Never observed: {listing(never)}.")
+        reading.append(f"Never observed: {listing(_named(inputs, never))}.")
     seen = [row for row in rows if row["observed_count"]]
     gaps = [row for row in seen if row["missing_count"]]
     if gaps:
         half = [row["variable"] for row in gaps if row["missing_share"] >= 0.5]
         most = max(gaps, key=lambda row: row["missing_count"])
         reading.append(
-            f"{len(gaps)} of {len(seen)} observed variables have gaps, most of all {most['variable']} "
-            f"({say(most['missing_share'], 'missing_share')} missing)."
+            f"{len(gaps)} of {len(seen)} observed variables have gaps, most of all "
+            f"{_said(inputs, most)} ({say(most['missing_share'], 'missing_share')} missing)."
         )
         if half:
             reading.append(
-                f"At least half is missing of {listing(half)}: conclusions from them rest on what is left."
+                f"At least half is missing of {listing(_named(inputs, half))}: conclusions from "
+                "them rest on what is left."
             )
     else:
         reading.append("No observed variable has gaps.")
@@ -145,7 +146,7 @@ def _variables_reading(inputs: Inputs, rows: Sequence[Mapping[str, Any]]) -> tup
     if tails:
         most = max(tails, key=lambda row: row["outlier_share"])
         reading.append(
-            f"{len(tails)} measures have outliers, most of all {most['variable']} "
+            f"{len(tails)} measures have outliers, most of all {_said(inputs, most)} "
             f"({say(most['outlier_share'], 'outlier_share')} of what was observed)."
         )
     else:
@@ -276,8 +277,8 @@ def _centre_reading(inputs: Inputs, rows: Sequence[Mapping[str, Any]]) -> tuple[
         if words[word]:
             reading.append(
                 f"Of {plural(len(rows), 'measure')}, the mean of {len(words[word])} is {word} by {cause} "
-                f"values: {_shortened([row['variable'] for row in words[word]])}. For these the median is "
-                "the typical session."
+                f"values: {_shortened(_named(inputs, [row['variable'] for row in words[word]]))}. "
+                "For these the median is the typical session."
             )
     if words["level"]:
         only = "" if len(words["level"]) < len(rows) else " (all)"
@@ -285,12 +286,12 @@ def _centre_reading(inputs: Inputs, rows: Sequence[Mapping[str, Any]]) -> tuple[
     for goal in ("engagement", "experience"):
         own = [row for row in rows if _purpose(row["variable"]) == goal]
         if own:
-            reading.append(f"For {goal}: {'; '.join(_typical(row) for row in own)}.")
+            reading.append(f"For {goal}: {'; '.join(_typical(inputs, row) for row in own)}.")
     filled = [row["variable"] for row in rows if _is_fill_in(inputs, row)]
     if filled:
         reading.append(
-            f"Half or more of the treated values are fill-in for {listing(filled)}: their treated mean, "
-            "median and mode describe the fill, not the network."
+            f"Half or more of the treated values are fill-in for {listing(_named(inputs, filled))}: their "
+            "treated mean, median and mode describe the fill, not the network."
         )
     return tuple(reading)
 
@@ -299,11 +300,24 @@ def _shortened(names: Sequence[str], most: int = 6) -> str:
     return listing(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
-def _typical(row: Mapping[str, Any]) -> str:
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _said(inputs: Inputs, row: Mapping[str, Any]) -> str:
+    return named(row["variable"], inputs.contract.applications)
+
+
+def _named(inputs: Inputs, names: Sequence[str]) -> list[str]:
+    return [named(name, inputs.contract.applications) for name in names]
+
+
+def _typical(inputs: Inputs, row: Mapping[str, Any]) -> str:
+    name = _said(inputs, row)
     mean, median = (format_value(row[f"{kind}_raw"], row["unit"]) for kind in ("mean", "median"))
     if row["mean_against_median"] == "level":
-        return f"{row['variable']} has mean {mean} and median {median}, no clear difference"
-    return f"{row['variable']} has median {median} and mean {mean} ({row['mean_against_median']})"
+        return f"{name} has mean {mean} and median {median}, no clear difference"
+    return f"{name} has median {median} and mean {mean} ({row['mean_against_median']})"
 
 
 def _is_fill_in(inputs: Inputs, row: Mapping[str, Any]) -> bool:
@@ -335,7 +349,7 @@ def dispersion(inputs: Inputs) -> Answer:
         id="overview.dispersion",
         question=DISPERSION.text,
         rows=rows,
-        reading=_dispersion_reading(rows, strong),
+        reading=_dispersion_reading(inputs, rows, strong),
         chart=chart,
         facts={"strongly_skewed_variable_count": len(strong), "variable_count": len(rows)},
         notes=(
@@ -405,7 +419,7 @@ def _spread(fitted: Mapping[str, Any], name: str, found: Mapping[str, Any], trea
 
 
 def _dispersion_reading(
-    rows: Sequence[Mapping[str, Any]], strong: Sequence[Mapping[str, Any]]
+    inputs: Inputs, rows: Sequence[Mapping[str, Any]], strong: Sequence[Mapping[str, Any]]
 ) -> tuple[str, ...]:
     if not rows:
         return ("No measure was observed.",)
@@ -414,8 +428,8 @@ def _dispersion_reading(
     if varying:
         most = max(varying, key=lambda row: row["coefficient_of_variation_raw"])
         reading.append(
-            f"{most['variable']} varies most against its mean: its standard deviation is "
-            f"{most['coefficient_of_variation_raw']:.2f} times the mean."
+            f"{_capital(_said(inputs, most))} varies most against its mean: its standard "
+            f"deviation is {most['coefficient_of_variation_raw']:.2f} times the mean."
         )
     up = sum(row["skew_raw"] > 0 for row in strong)
     if strong:
@@ -425,7 +439,7 @@ def _dispersion_reading(
         ]
         reading.append(
             f"{len(strong)} of {plural(len(rows), 'measure')} {'is' if len(strong) == 1 else 'are'} "
-            f"strongly skewed ({listing(sides)}), {most['variable']} the most (skew "
+            f"strongly skewed ({listing(sides)}), {_said(inputs, most)} the most (skew "
             f"{most['skew_raw']:.1f})."
         )
     else:
@@ -443,7 +457,8 @@ def _dispersion_reading(
         )
         reading.append(
             f"Treatment cuts the standard deviation of {len(clear)} by {LEAST_EFFECT:.0%} or more, of "
-            f"{most['variable']} from {before} to {after}: treated values understate the spread."
+            f"{_said(inputs, most)} from {before} to {after}: treated values understate "
+            "the spread."
         )
     else:
         reading.append("Treatment makes no clear difference to any standard deviation.")
