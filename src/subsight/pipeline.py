@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module, metadata
@@ -399,6 +399,7 @@ def _fit_regressions(
         middle = datetime.fromisoformat(quality["periods"]["second"][0]).date()
         before = profile(store, sessions.filter(nw.col("local_date") < nw.lit(middle)), contract)
         after = profile(store, sessions.filter(nw.col("local_date") >= nw.lit(middle)), contract)
+        after = coverage.second_as_whole(after, quality["periods"], distance_scores.ENGAGEMENT)
         later = fitting.score(after, models).select("subscriber_id", later_score=nw.col("satisfaction_score"))
         # What came before may use every measure: it precedes the target and cannot define it.
         names = [*names, *distance_scores.ENGAGEMENT, *distance_scores.EXPERIENCE]
@@ -415,10 +416,11 @@ def _fit_regressions(
         for name in names
     }
     wanted = table[target].to_numpy(zero_copy_only=False)
-    return {
-        "identity": satisfaction.identity(*values.T, **knobs),
-        "behaviour": satisfaction.behaviour(columns, wanted, **knobs, period=period),
-    }
+    found = {"identity": satisfaction.identity(*values.T, **knobs)}
+    # Too few subscribers seen in both periods, or no feature that varies: the study says so.
+    with suppress(ConfigurationError):
+        found["behaviour"] = satisfaction.behaviour(columns, wanted, **knobs, period=period)
+    return found
 
 
 def _behaviour(contract: Contract) -> list[str]:

@@ -173,7 +173,7 @@ def test_original_is_read_as_its_dictionary_says(duck: Store, tmp_path: Path) ->
     corrected = {finding.column for finding in found.findings if finding.severity == "corrected"}
     assert corrected == {"duration_s", "dl_bytes"}
     assert list(found.rejects) == [
-        {"column": "", "reason": "no identifier and no time: not a session", "count": 1}
+        {"column": "", "reason": "no identifier and no time: not a session", "count": 1, "example": None}
     ]
     assert found.file["records"] == 3001
 

@@ -55,9 +55,14 @@ def _volumes(contract: Contract) -> list[str]:
 
 
 def fit_components(columns: Mapping[str, Any], contract: Contract) -> dict[str, Any]:
-    """The principal components of the application volumes, where there are several: ready at once."""
+    """The principal components of the application volumes, where several vary: ready at once."""
     volumes = _volumes(contract)
-    return {"components": components.fit(volumes, whole(columns, volumes))} if len(volumes) > 1 else {}
+    if len(volumes) < 2:
+        return {}
+    values = whole(columns, volumes)
+    if len(values) < _LEAST_ROWS or sum(values.std(axis=0) > 0) < 2:
+        return {}
+    return {"components": components.fit(volumes, values)}
 
 
 def fit_scores(columns: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subsight import pipeline
+from subsight.errors import StorageError
 from subsight.results import Results
 from subsight.settings import Settings, load
 from subsight.workspace import Workspace
@@ -94,11 +95,24 @@ class Insight:
         return pipeline.score(self.workspace, profiles, self.settings)
 
     def report(self, output: Path | str) -> Path:
-        """Writes the current run's report to a file."""
+        """Writes the current run's report to a file.
+
+        Raises:
+            StorageError: it cannot be written there.
+        """
         from subsight.surfaces import report
 
-        report.write(self.workspace.run(), Path(output))
-        return Path(output)
+        target = Path(output)
+        if target.is_dir() or not target.parent.is_dir():
+            # Said before seconds of drawing.
+            raise StorageError(
+                f"{target} cannot be written",
+                found="a directory" if target.is_dir() else f"no directory {target.parent}",
+                expected="the name of a file in a directory that exists",
+                do="name another place",
+            )
+        report.write(self.workspace.run(), target)
+        return target
 
     def export(
         self,
