@@ -80,6 +80,30 @@ def test_small_groups_lose_their_numbers_and_so_does_one_more() -> None:
     assert privacy.suppress(rows[:1], "subscriber_count", 15) == (rows[:1], 0)
 
 
+def test_a_margin_reveals_no_small_group() -> None:
+    """Two small cells, each alone in its application: each application's total would tell."""
+    sizes = {
+        ("Web", 0): 3,
+        ("Web", 1): 60,
+        ("Web", 2): 40,
+        ("Video", 0): 90,
+        ("Video", 1): 5,
+        ("Video", 2): 70,
+    }
+    rows = [
+        {"application": app, "engagement_cluster": cluster, "subscriber_count": n, "total_bytes": 10 * n}
+        for (app, cluster), n in sizes.items()
+    ]
+    found, count = privacy.suppress(rows, "subscriber_count", 15)
+    hidden = {(r["application"], r["engagement_cluster"]) for r in found if r["subscriber_count"] is None}
+    assert count == len(hidden)
+    assert all(r["total_bytes"] is None for r in found if r["subscriber_count"] is None)
+    for app in ("Web", "Video"):
+        assert len([key for key in hidden if key[0] == app]) != 1
+    for cluster in range(3):
+        assert len([key for key in hidden if key[1] == cluster]) != 1
+
+
 def test_settings_come_from_file_then_environment_then_arguments(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -405,6 +405,32 @@ def test_bad_data_alone_forbid_a_plain_buy(engine):
     )
 
 
+@pytest.mark.parametrize(
+    ("id", "fact", "value", "condition"),
+    [
+        ("satisfaction.behaviour", "r2", 0.07,
+         "It is met when R2 on held-out subscribers is at least 0.130 (now 0.070)."),
+        ("satisfaction.served", "engaged_gap", -4.0,
+         "It is met when the gap between the mean experience indices of the most and the least engaged is at "
+         "least +3 index points (now -4 index points)."),
+    ],
+)  # fmt: skip
+def test_a_condition_says_when_it_is_met_and_how_far_it_is(engine, id, fact, value, condition):
+    # Three service levels are missed too, so that a plain buy is out of reach.
+    short = {f"{m}_short_share": 0.4 for m in ("rtt_ms", "throughput_kbps", "retransmission_share")}
+    answer = ask("recommendation", inputs(engine, {"satisfaction.service_levels": short, id: {fact: value}}))
+    assert any(line.endswith(condition) for line in answer.reading)
+
+
+def test_a_group_too_small_to_count_still_bounds_its_line(engine):
+    hidden = {"rtt_ms_short_share": None, "rtt_ms_short_share_at_most": 0.005, "rtt_ms_short_count": None}
+    given = inputs(engine, {"satisfaction.service_levels": hidden})
+    assert "Round-trip times are short: at most 0.5 % of the measured subscribers" in lines(
+        ask("strengths", given)
+    )
+    assert ask("limits", given).facts["missing_count"] == 0
+
+
 def test_without_effects_nothing_is_bought(engine):
     changes = {id: {fact: none for i, fact, none, *_ in CASES if i == id} for id, *_ in CASES}
     answer = ask("recommendation", inputs(engine, changes))

@@ -277,6 +277,16 @@ def test_categories_list_their_commonest_values(duckdb_store: Store) -> None:
     )
 
 
+def test_missing_cells_take_the_mode_and_handsets_never_do(duckdb_store: Store) -> None:
+    given = {"cell_id": ["C1"] * 7 + ["C2"] * 3 + [None] * 2, "handset": ["P"] * 7 + [None] * 5}
+    rows = {row["value"]: row for row in ask(duckdb_store, "categories", given).rows}
+    assert [(rows[k]["session_count"], rows[k]["treated_session_count"]) for k in ("C1", "C2", "P")] == [
+        (7, 9), (3, 3), (7, 7),
+    ]  # fmt: skip
+    untreated = ask(duckdb_store, "categories", given, treatment="none").rows
+    assert all(row["session_count"] == row["treated_session_count"] for row in untreated)
+
+
 @pytest.mark.parametrize("peak", [8, 20, None])
 def test_the_busy_hour_moves_with_the_sessions(duckdb_store: Store, peak: int | None) -> None:
     hours = [hour for hour in range(24) for _ in range(200)] + [peak] * 200

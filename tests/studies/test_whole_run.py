@@ -47,7 +47,7 @@ def test_no_sentence_holds_a_column_name(answers: Mapping[str, Answer]) -> None:
 def test_the_second_period_is_predicted_from_the_first(answers: Mapping[str, Answer]) -> None:
     answer = answers["satisfaction.behaviour"]
     assert answer.facts["period"] == "second from first"
-    assert "The second period's satisfaction is predicted from the first period's profile." in answer.reading
+    assert "The second period's satisfaction is predicted from the first period's profile" in _lines(answer)
     features: list[Any] = [row["feature"] for row in answers["satisfaction.drivers"].rows]
     assert features
     assert all(name.startswith("first_") for name in features)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 import narwhals as nw
@@ -10,7 +11,7 @@ import narwhals as nw
 from subsight.settings import Settings
 from subsight.store import Frame, Store
 
-__all__ = ["by_day", "periods"]
+__all__ = ["by_day", "periods", "second_as_whole"]
 
 
 def by_day(store: Store, sessions: Frame) -> list[dict[str, Any]]:
@@ -55,3 +56,16 @@ def periods(
         **whole,
         "comparable": whole["both_subscriber_count"] >= settings.minimum_overlap_share * total,
     }
+
+
+def second_as_whole(profiles: Frame, periods: Mapping[str, Any], sums: Sequence[str]) -> Frame:
+    """Profiles of the second period with their sums as if it were as long as both periods.
+
+    A model fitted on sums over all days would take half as many days for half as much use.
+    """
+    days = [
+        (date.fromisoformat(last) - date.fromisoformat(first)).days + 1
+        for first, last in (periods["first"], periods["second"])
+    ]
+    scale = sum(days) / days[1]
+    return profiles.with_columns(**{name: nw.col(name).cast(nw.Float64) * scale for name in sums})

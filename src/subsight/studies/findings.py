@@ -63,7 +63,7 @@ class Finding:
     def text(self) -> str:
         """The finding as a sentence without its full stop."""
         words_of = {"good": self.good, "bad": self.bad, "unclear": f"No clear difference in {self.subject}"}
-        return f"{words_of[self.state]}: {self.amount} {self.measure}"
+        return f"{words_of[self.state]}: {self.stated}"
 
     @property
     def amount(self) -> str:
@@ -71,12 +71,20 @@ class Finding:
         return f"{'at most ' if self.at_most else ''}{say(self.value, self.unit)}"
 
     @property
+    def stated(self) -> str:
+        """The number with what it measures, in words."""
+        return f"{'an R2 of ' if self.unit == 'R2' else ''}{self.amount} {self.measure}"
+
+    @property
     def wanted(self) -> str:
         """When the finding would be good, in words."""
         sign = -1 if self.better == "low" else 1
         limit = say(self.threshold + sign * self.band, self.unit)
+        bound = f"{'at most' if self.better == 'low' else 'at least'} {limit}"
         now = "" if self.state == "good" else f" (now {self.amount})"
-        return f"{'at most' if self.better == 'low' else 'at least'} {limit} {self.measure}{now}"
+        if self.measure.startswith("of "):
+            return f"{bound} {self.measure}{now}"
+        return f"{'R2' if self.unit == 'R2' else 'the gap'} {self.measure} is {bound}{now}"
 
     @property
     def edge(self) -> float:
@@ -109,7 +117,7 @@ def say(value: float, unit: str) -> str:
     if unit == "share points":
         return f"{100 * value:+.1f} points"
     if unit == "R2":
-        return f"R2 of {value:.3f}"
+        return f"{value:.3f}"
     return f"{value:+.3g} {unit}" if unit == "index points" else f"{value:,.3g} {unit}".rstrip()
 
 

@@ -82,7 +82,7 @@ def _actions(inputs: Inputs) -> Answer:
         line = finding.action[0].upper() + finding.action[1:]
         rows.append(finding.row(line))
         reach = "" if finding.affected is None else f", for {words.plural(finding.affected, 'subscriber')}"
-        reading.append(f"{line}{reach}: {finding.amount} {finding.measure}.")
+        reading.append(f"{line}{reach}: {finding.stated}.")
     reading = reading or ["No issue is clear, so no action follows."]
     return _answer("actions", rows, reading, facts={"action_count": len(rows)})
 

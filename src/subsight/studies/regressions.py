@@ -99,7 +99,8 @@ def _behaviour(model: Mapping[str, Any]) -> tuple[str, ...]:
         if size == "a small":
             verdict += " The R2 is low: it predicts no single subscriber."
     when = (
-        "The second period's satisfaction is predicted from the first period's profile."
+        "The second period's satisfaction is predicted from the first period's profile; its sums count as "
+        "if the period were as long as both."
         if fit["period"] == "second from first"
         else "Features and score are of the same period: this describes and does not forecast."
     )

@@ -205,6 +205,12 @@ def volume_time(inputs: Inputs) -> Answer:
     return _histograms(inputs, "volume_time", lambda: VOLUME_TIME)
 
 
+def _imputed(inputs: Inputs, name: str, rank: int, missing: Mapping[str, Any]) -> int:
+    """Missing values that treatment gives to a category's value: all of them to the mode of the cells."""
+    takes = name == "cell_id" and rank == 1 and inputs.settings.treatment != "none"
+    return int(missing[name] or 0) if takes else 0
+
+
 def categories(inputs: Inputs) -> Answer:
     """The commonest values of each category."""
     present = [name for name in _CATEGORIES if name in inputs.contract]
@@ -219,6 +225,8 @@ def categories(inputs: Inputs) -> Answer:
         first = counted.sort("session_count", "value", descending=[True, False]).head(_TOP)
         parts.append(first.select("value", "session_count", "subscriber_count", variable=nw.lit(name)))
     found = inputs.store.rows(nw.concat(parts)) if parts else []
+    gaps = {name: nw.col(name).is_null().cast(nw.Float64).sum() for name in present}
+    missing = inputs.store.row(inputs.sessions.select(**gaps)) if present else {}
     found.sort(key=lambda row: (-row["session_count"], row["value"]))
     rows = [
         {
@@ -226,6 +234,7 @@ def categories(inputs: Inputs) -> Answer:
             "rank": rank,
             "value": row["value"],
             "session_count": row["session_count"],
+            "treated_session_count": row["session_count"] + _imputed(inputs, name, rank, missing),
             "subscriber_count": row["subscriber_count"],
         }
         for name in present
@@ -248,8 +257,9 @@ def categories(inputs: Inputs) -> Answer:
         chart=chart,
         group_size="subscriber_count",
         notes=(
-            "The mode of each category is its first value; ties go to the smaller value. Unknown values are "
-            "left out and never imputed.",
+            "The mode of each category is its first value; ties go to the smaller value. Treated: a missing "
+            "cell counts as the mode; an unknown handset is never imputed. Capacity is read from observed "
+            "cells only.",
         ),
     )
 
