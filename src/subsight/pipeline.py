@@ -294,9 +294,10 @@ def _compute(
     with clock.stage("profile"):
         everything = store.read([batch.rows for batch in batches])
         sessions = everything.filter(~nw.col("subscriber_id").is_null())
-        treated = (
-            given["treatment"] if given else treatment.fit(store, sessions, contract, settings.treatment)
-        )
+        if given:
+            treated = treatment.reuse(store, sessions, contract, given["treatment"])
+        else:
+            treated = treatment.fit(store, sessions, contract, settings.treatment)
         sessions = treatment.apply(sessions, contract, treated)
         if sum(batch.manifest["accepted"] for batch in batches) <= _KEPT_SESSIONS:
             sessions = store.keep(sessions)
@@ -537,11 +538,13 @@ def _write_answers(
     for study, given in found.items():
         (folder / "answers" / f"{study}.json").write_text(answers_format.dumps(given), encoding="utf-8")
         studies[study] = {"answers": len(given), "stale": False, "from_run": None}
+    if wanted == STUDIES:
+        return studies
     try:
         earlier = workspace.run()
     except NotFoundError:
         return studies
-    manifest = json.loads((earlier / "manifest.json").read_text(encoding="utf-8"))
+    manifest = published.Results(earlier).manifest
     contents = sorted(batch.content for batch in batches)
     changed = sorted(entry["content"] for entry in manifest["inputs"]) != contents
     for study, entry in manifest["studies"].items():

@@ -473,6 +473,14 @@ def test_a_workspace_that_is_none(subsight: Command, extract: Path, tmp_path: Pa
         _explained(subsight(*command), 5, "not a workspace")
 
 
+def test_a_damaged_run_is_said_and_the_next_one_mends_it(subsight: Command, workspace: Path) -> None:
+    (workspace / "current" / "manifest.json").write_text("{")
+    _explained(subsight("show", workspace, "memo"), 5, "manifest.json")
+    _explained(subsight("run", "--workspace", workspace, "--studies", "engagement"), 5, "manifest.json")
+    pipeline.run(Workspace.open(workspace))
+    assert subsight("show", workspace, "memo").code == 0
+
+
 def test_one_writer_at_a_time(subsight: Command, workspace: Path, extract: Path) -> None:
     with Workspace.open(workspace).writing():
         _explained(subsight("run", extract, "--workspace", workspace), 6, "another process")
@@ -603,7 +611,7 @@ def test_a_typed_parquet_reads_as_the_csv(
 
 
 def test_a_vendor_without_experience_still_gets_the_rest(
-    subsight: Command, table: tuple[list[str], Records], tmp_path: Path
+    subsight: Command, base: Path, table: tuple[list[str], Records], tmp_path: Path
 ) -> None:
     path = _write(tmp_path / "bare.csv", *_without(table, "(rtt|tcp|throughput)_.*"))
     said = subsight("run", path, "--workspace", tmp_path / "ws")
@@ -616,6 +624,8 @@ def test_a_vendor_without_experience_still_gets_the_rest(
     assert {a["id"] for a in empty} >= {"experience.clusters", "satisfaction.top", "satisfaction.clusters"}
     assert all(a["reading"] for a in empty)
     _explained(subsight("export", tmp_path / "ws", tmp_path / "o.csv"), 9, "satisfaction")
+    elsewhere = subsight("run", "--workspace", tmp_path / "ws", "--parameters-from", base / "current")
+    _explained(elsewhere, 3, "rtt_dl_ms", "tcp_retransmission_ul_bytes")
 
 
 def _first(table: tuple[list[str], Records], count: int) -> Records:

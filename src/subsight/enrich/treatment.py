@@ -12,9 +12,10 @@ from typing import Any, Final, Literal
 import narwhals as nw
 
 from subsight.contracts import Contract
+from subsight.errors import InputError
 from subsight.store import Frame, Store
 
-__all__ = ["Policy", "apply", "fit", "measures"]
+__all__ = ["Policy", "apply", "fit", "measures", "reuse"]
 
 Policy = Literal["mean", "median", "winsorise", "none"]
 _FENCE: Final = 1.5
@@ -68,6 +69,26 @@ def fit(store: Store, sessions: Frame, contract: Contract, policy: Policy) -> di
     for name, count in store.row(sessions.select(**outliers)).items():
         fitted[name]["outlier_count"] = int(count or 0)
     return fitted
+
+
+def reuse(
+    store: Store, sessions: Frame, contract: Contract, fitted: Mapping[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """What an earlier run fitted, for sessions that observe the same columns.
+
+    Raises:
+        InputError: a column that was fitted was never observed here: all of it would be fill-in.
+    """
+    known = [name for name in measures(contract) if name in fitted]
+    seen = store.row(sessions.select(records=nw.len(), **{name: nw.col(name).count() for name in known}))
+    if missing := [name for name in fitted if not seen.get(name)]:
+        raise InputError(
+            "the given parameters treat columns that these data never observe",
+            found=", ".join(missing),
+            expected="data with the same columns as the run that the parameters come from",
+            do="fit these data on their own: run without --parameters-from",
+        )
+    return dict(fitted)
 
 
 def apply(sessions: Frame, contract: Contract, fitted: Mapping[str, Mapping[str, Any]]) -> Frame:

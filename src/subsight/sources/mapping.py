@@ -151,9 +151,9 @@ def _parse(text: str, origin: str) -> Mapping:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise MappingError(f"{origin} is not TOML", found=str(error), do="mend the file") from error
-    table = raw.get("table", "sessions")
+    table = str(raw.get("table", "sessions"))
     if table not in CONTRACTS:
-        raise MappingError(f"{origin} maps an unknown table", found=str(table), expected=", ".join(CONTRACTS))
+        raise MappingError(f"{origin} maps an unknown table", found=table, expected=", ".join(CONTRACTS))
     described = _tables(raw, "applications", origin)
     applications = tuple(Application(slug, str(entry.get("name", slug))) for slug, entry in described.items())
     columns = [_column(name, entry, origin) for name, entry in _tables(raw, "columns", origin).items()]
