@@ -367,6 +367,18 @@ def test_small_groups_are_not_spoken_of(duckdb_store: Store) -> None:
     assert row["against_others"] == "too few subscribers"
 
 
+def test_few_users_of_an_application_are_a_small_group_in_any_crowd(duckdb_store: Store) -> None:
+    """Twenty subscribers in the cell and hour, two of them with web: its volume there is those two's."""
+    sessions = [session(i, 10, 500 if i < 2 else 0) for i in range(20)]
+    found = answers(duckdb_store, [person(1, 20, 10)], sessions, minimum_group=15)
+    for name, label in (("capacity_cells", {"cell_id": "c1"}), ("capacity_hours", {"local_hour": 8})):
+        assert find(found[name], application="Gaming", **label)["subscriber_count"] == 20
+        assert find(found[name], application="Web", **label)["subscriber_count"] == 2
+        assert not any("Web" in text and "%" in text for text in found[name].reading)
+    assert "web_cell" not in found["capacity_cells"].facts
+    assert "web_busy_hour" not in found["capacity_hours"].facts
+
+
 def test_without_a_model_or_applications_the_answers_say_so(duckdb_store: Store) -> None:
     without = [{k: v for k, v in person(1, 5, 5).items() if k != "engagement_cluster"}]
     found = answers(duckdb_store, without, models={})

@@ -77,13 +77,16 @@ def _capacity_cells(inputs: Inputs) -> Answer:
         return _answer("capacity_cells", [], [nowhere])
     keys = [key for slug in totals for key in (slug, f"{slug}:even")]
     found = first_of_each(inputs.store, cells, keys, _CELLS, tie="cell_id")
-    rows, reading, facts, names = [], [], {"cell_count": count}, _names(inputs)
+    named = {row["cell_id"] for slug in totals for row in found[slug]}
+    users = _users_by_cell(inputs, list(totals), sorted(named))
+    rows, reading, names = [], [], _names(inputs)
+    facts: dict[str, float | str | None] = {"cell_count": count}
     for slug, whole in totals.items():
         best = found[slug]
         rows += [
             {"application": names[slug], "rank": i, "cell_id": row["cell_id"], "dl_bytes": int(row[slug]),
              "dl_share": row[slug] / whole, "session_count": row["session_count"],
-             "subscriber_count": row["subscriber_count"]}
+             "subscriber_count": users[row["cell_id"]][slug]}
             for i, row in enumerate(best, 1)
         ]  # fmt: skip
         chosen = found[f"{slug}:even"]
@@ -91,10 +94,14 @@ def _capacity_cells(inputs: Inputs) -> Answer:
         everywhere = _odd(seen, slug)
         own = _load(len(chosen), volume, square)
         others = _load(count - len(chosen), everywhere[0] - volume, everywhere[1] - square)
-        held = sum(row[slug] for row in best) / whole
-        facts |= {f"{slug}_cell": best[0]["cell_id"], f"{slug}_cells_share": held}
+        told = [row for row in best if users[row["cell_id"]][slug] >= least]
+        if not told:
+            reading.append(f"{names[slug]}: too few subscribers use it in any of its heaviest cells.")
+            continue
+        held = sum(row[slug] for row in told) / whole
+        facts |= {f"{slug}_cell": told[0]["cell_id"], f"{slug}_cells_share": held}
         reading.append(
-            f"{names[slug]}: most in {words.listing([row['cell_id'] for row in best])}, together "
+            f"{names[slug]}: most in {words.listing([row['cell_id'] for row in told])}, together "
             f"{percent(held)} of its downlink; {_replicates(own, others)}."
         )
     plotted = [names[slug] for slug in list(totals)[:_PLOTTED]]
@@ -105,7 +112,8 @@ def _capacity_cells(inputs: Inputs) -> Answer:
         "The heaviest of many cells are heavy by chance too: the words rest on cells that are chosen on one "
         "half of the subscribers, and on their downlink among the other half, against the other cells: at "
         "least a fifth more, and beyond the chance of which sessions a cell happened to see.",
-        f"The chart shows the {_PLOTTED} applications with most downlink.",
+        f"The chart shows the {_PLOTTED} applications with most downlink. subscriber_count: those in the "
+        "cell with any downlink in the application.",
     )
     return _answer(
         "capacity_cells", rows, reading, chart=chart, facts=facts, group_size="subscriber_count", notes=notes
@@ -131,6 +139,20 @@ def _cells(inputs: Inputs, slugs: Sequence[str]) -> Any:
         )
         .filter(nw.col("subscriber_count") >= inputs.settings.minimum_group)
     )
+
+
+def _users(frame: Any, by: str, slugs: Sequence[str]) -> Any:
+    """Per cell or hour: how many subscribers have any downlink of each application there."""
+    own = frame.group_by(by, "subscriber_hash").agg(**{slug: _downlink(slug).sum() for slug in slugs})
+    users = {slug: nw.when(nw.col(slug) > 0).then(1.0).otherwise(0.0).sum() for slug in slugs}
+    return own.group_by(by).agg(**users)
+
+
+def _users_by_cell(inputs: Inputs, slugs: Sequence[str], cells: Sequence[str]) -> dict[str, dict[str, int]]:
+    found = inputs.store.rows(
+        _users(inputs.sessions.filter(nw.col("cell_id").is_in(cells)), "cell_id", slugs)
+    )
+    return {row["cell_id"]: {slug: int(row[slug]) for slug in slugs} for row in found}
 
 
 def _odd(row: Mapping[str, Any], slug: str) -> tuple[float, float]:
@@ -161,11 +183,7 @@ def _capacity_hours(inputs: Inputs) -> Answer:
     if not totals:
         return _answer("capacity_hours", [], [_NOTHING])
     timed = inputs.sessions.filter(~nw.col("local_hour").is_null(), ~nw.col("local_date").is_null())
-    hours = inputs.store.rows(
-        timed.group_by("local_hour")
-        .agg(nw.col("subscriber_hash").n_unique().alias("subscriber_count"))
-        .sort("local_hour")
-    )
+    hours = inputs.store.rows(_users(timed, "local_hour", list(totals)).sort("local_hour"))
     days = inputs.store.rows(
         timed.group_by("local_date", "local_hour").agg(
             nw.len().alias("session_count"), **{slug: _downlink(slug).sum() for slug in totals}
@@ -186,7 +204,7 @@ def _capacity_hours(inputs: Inputs) -> Answer:
             {"application": names[slug], "local_hour": hour["local_hour"],
              "dl_bytes": int(sums[hour["local_hour"]]),
              "dl_share": sums[hour["local_hour"]] / whole if whole else None,
-             "subscriber_count": hour["subscriber_count"]}
+             "subscriber_count": int(hour[slug])}
             for hour in hours
         ]  # fmt: skip
         rows += own
@@ -203,7 +221,8 @@ def _capacity_hours(inputs: Inputs) -> Answer:
     notes = (
         "A session's volume counts in the local hour in which it starts, however long it lasts.",
         f"An even day has {percent(1 / _HOURS)} an hour. Hours are compared by their share of each day, over "
-        f"{words.plural(len(enough), 'day')} with at least {_HOURS * least} sessions.",
+        f"{words.plural(len(enough), 'day')} with at least {_HOURS * least} sessions. subscriber_count: "
+        "those with any downlink of the application in that hour.",
     )
     chart = charts.lines("local_hour", "dl_share", colour="application")
     return _answer(
