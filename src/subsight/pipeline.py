@@ -170,7 +170,10 @@ def _ingest_file(
 def _refuse_if_mostly_rejected(
     path: Path, accepted: int, rejected: int, reasons: list[dict[str, Any]], settings: Settings, batch: Batch
 ) -> None:
-    if accepted and rejected <= settings.reject_limit_share * (accepted + rejected):
+    # A record that came before was read well: only what is wrong in itself counts.
+    repeated = sum(r["count"] for r in reasons if r["reason"].startswith("identical to "))
+    faulty = rejected - repeated
+    if accepted + repeated and faulty <= settings.reject_limit_share * (accepted + rejected):
         return
     batch.rows.unlink(missing_ok=True)
     batch.rejects.unlink(missing_ok=True)
