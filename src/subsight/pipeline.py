@@ -43,7 +43,6 @@ STUDIES: Final = ("overview", "engagement", "experience", "satisfaction", "memo"
 _KEPT_SESSIONS: Final = 2_000_000
 """Up to this many sessions are treated once and kept; more are treated again by each question."""
 
-_SIZE: Final = re.compile(r"[1-9][0-9]*(\.[0-9]+)?\s?([KMGT]i?)B", re.IGNORECASE)
 _DECIMAL_COMMA: Final = re.compile(r"[a-z_0-9]+: [+-]?[0-9]+,[0-9]+")
 
 Progress = Callable[[str], None]
@@ -105,10 +104,6 @@ def ingest(
 
 
 def _store(settings: Settings, scratch: Path | None = None) -> Store:
-    if not _SIZE.fullmatch(settings.memory):
-        raise ConfigurationError(
-            "the setting memory is not usable", found=settings.memory, expected="a size such as 3GB"
-        )
     return open_store(settings.engine, memory=settings.memory, scratch=scratch)
 
 

@@ -21,7 +21,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SUBSIGHT_", extra="forbid", frozen=True)
 
     engine: Literal["duckdb", "spark"] = Field("duckdb", description="where rows are touched")
-    memory: str = Field("3GB", description="what the engine holds before it spills to disk")
+    memory: str = Field(
+        "3GB",
+        pattern=r"^[1-9][0-9]*(\.[0-9]+)?\s?[KMGTkmgt]i?[Bb]$",
+        description="what the engine holds before it spills to disk",
+    )
     time_zone: str = Field("UTC", description="the operator's IANA zone: reads times without offset")
     identifiers: Literal["pseudonymous", "clear"] = Field(
         "pseudonymous", description="whether identifiers are replaced at ingest"

@@ -13,8 +13,8 @@ from subsight.contracts import Application, Column, Contract
 from subsight.settings import Settings
 from subsight.store import Store, open_store
 from subsight.studies import Inputs, satisfaction
-from subsight.studies.findings import Finding
 from subsight.studies.memo import QUESTIONS
+from subsight.studies.memo.findings import Finding
 from subsight.tables import SESSIONS
 
 BY_NAME = {question.id.partition(".")[2]: question for question in QUESTIONS}

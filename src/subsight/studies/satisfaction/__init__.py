@@ -9,9 +9,10 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.answers import Answer
-from subsight.studies import Inputs, Question, charts, regressions, service, words
+from subsight.studies import Inputs, Question, charts, words
 from subsight.studies.groups import group
-from subsight.studies.service import (
+from subsight.studies.satisfaction import regressions, service
+from subsight.studies.satisfaction.service import (
     AREAS,
     INDICES,
     NO_SCORES,

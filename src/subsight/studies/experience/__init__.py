@@ -9,7 +9,8 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.answers import Answer
-from subsight.studies import Inputs, Question, charts, experience_values, handsets, words
+from subsight.studies import Inputs, Question, charts, words
+from subsight.studies.experience import handsets, values
 from subsight.studies.groups import contrast, group, moments, percent, pooled, without
 
 __all__ = ["QUESTIONS"]
@@ -318,7 +319,7 @@ def _verdict(comparison: Mapping[str, Any], turned: Sequence[str]) -> tuple[list
 
 
 QUESTIONS: Final = (
-    *experience_values.QUESTIONS,
+    *values.QUESTIONS,
     *handsets.QUESTIONS,
     Question("experience.clusters", _TEXT["clusters"], _clusters),
     Question("experience.filled", _TEXT["filled"], _filled),

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from subsight.answers import Answer
 from subsight.studies import Inputs, Question, words
-from subsight.studies.findings import (
+from subsight.studies.memo.findings import (
     Finding,
     facts_of,
     line_of,
@@ -277,12 +277,12 @@ def _turns(verdict: str, count: int, too_few: bool) -> str:
 
 
 _ANSWERS: Final = {
+    "recommendation": _recommendation,
     "strengths": _strengths,
     "technical_issues": _technical_issues,
     "actions": _actions,
     "application_plans": _application_plans,
     "expected_returns": _expected_returns,
     "limits": _limits,
-    "recommendation": _recommendation,
 }
 QUESTIONS: Final = tuple(Question(f"memo.{name}", _TEXT[name], answer) for name, answer in _ANSWERS.items())

@@ -8,7 +8,8 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.answers import Answer
-from subsight.studies import Inputs, Question, application_use, capacity, charts, words
+from subsight.studies import Inputs, Question, charts, words
+from subsight.studies.engagement import applications, capacity
 from subsight.studies.groups import amount, contrast, first_of_each, group, moments, percent, total
 
 __all__ = ["QUESTIONS"]
@@ -197,6 +198,6 @@ QUESTIONS: Final = (
     Question("engagement.top_subscribers", _TEXT["top_subscribers"], _top_subscribers),
     Question("engagement.clusters", _TEXT["clusters"], _clusters),
     Question("engagement.elbow", _TEXT["elbow"], _elbow),
-    *application_use.QUESTIONS,
+    *applications.QUESTIONS,
     *capacity.QUESTIONS,
 )
