@@ -311,22 +311,21 @@ def _compute(
             models = fitting.fit_components(columns, contract)
             later = background.submit(fitting.fit_scores, columns, settings)
             elbow = background.submit(fitting.fit_elbow, columns, settings)
-        # The overview needs no scores: it is answered while the models are fitted.
-        early = replace(base, models=models)
-        found = _answer(early, [study for study in wanted if study == "overview"], clock, on_answer)
+        # What needs no scores is answered while models are fitted, what needs no elbow while that goes on.
+        inputs = replace(base, models=models)
+        inputs, found = _answer(inputs, wanted, ("overview",), clock, on_answer)
         with clock.stage("models"):
             models |= {} if given else later.result()
             scored = store.keep(fitting.score(profiles, models))
             if not given:
                 models |= _fit_regressions(store, sessions, scored, models, contract, quality, settings)
-                if "engagement" in models:
-                    models["engagement"]["fit"]["elbow"] = elbow.result()
-    given_answers = {
-        **base.answers,
-        **{answer.id: answer for answers in found.values() for answer in answers},
-    }
-    inputs = replace(base, profiles=scored, models=models, answers=given_answers)
-    found |= _answer(inputs, [study for study in wanted if study != "overview"], clock, on_answer)
+        inputs = replace(inputs, profiles=scored, models=models)
+        inputs, more = _answer(inputs, wanted, ("experience", "satisfaction"), clock, on_answer)
+        with clock.stage("models"):
+            if not given and "engagement" in models:
+                models["engagement"]["fit"]["elbow"] = elbow.result()
+    inputs, last = _answer(inputs, wanted, ("engagement", "memo"), clock, on_answer)
+    found |= more | last
     with clock.stage("publish"):
         tables = _write_tables(store, scored, models, folder)
         studies = _write_answers(workspace, batches, found, wanted, folder)
@@ -485,17 +484,21 @@ def _carried(workspace: Workspace, wanted: tuple[str, ...]) -> dict[str, Answer]
 
 
 def _answer(
-    inputs: Inputs, wanted: Sequence[str], clock: _Clock, on_answer: Callable[[Answer], None] | None
-) -> dict[str, list[Answer]]:
-    """The answers of some studies; later ones may build on earlier ones."""
+    inputs: Inputs,
+    wanted: Sequence[str],
+    studies: Sequence[str],
+    clock: _Clock,
+    on_answer: Callable[[Answer], None] | None,
+) -> tuple[Inputs, dict[str, list[Answer]]]:
+    """The answers of those studies that are wanted, and the inputs with them for later studies."""
     found: dict[str, list[Answer]] = {}
-    given = dict(inputs.answers)
-    for study in wanted:
+    for study in [study for study in studies if study in wanted]:
         with clock.stage(f"study {study}"):
             questions = import_module(f"subsight.studies.{study}").QUESTIONS
-            found[study] = answer_all(questions, replace(inputs, answers=given), on_answer)
-            given |= {answer.id: answer for answer in found[study]}
-    return found
+            found[study] = answer_all(questions, inputs, on_answer)
+            known = {answer.id: answer for answer in found[study]}
+            inputs = replace(inputs, answers={**inputs.answers, **known})
+    return inputs, found
 
 
 # Publishing
@@ -533,7 +536,7 @@ def _write_answers(
 ) -> dict[str, Any]:
     (folder / "answers").mkdir()
     studies: dict[str, Any] = {}
-    for study, given in found.items():
+    for study, given in sorted(found.items(), key=lambda item: STUDIES.index(item[0])):
         (folder / "answers" / f"{study}.json").write_text(answers_format.dumps(given), encoding="utf-8")
         studies[study] = {"answers": len(given), "stale": False, "from_run": None}
     if wanted == STUDIES:
