@@ -306,7 +306,7 @@ MODEL = {
     "features": ["session_count", "duration_s", "total_bytes"],
     "parameters": {
         "mean": [1.4, 1e5, 4e8],
-        "deviation": [1, 1, 1],
+        "deviation": [0.8, 52.0, 9e8],
         "centroids": [[-0.5, -0.4, -0.4], [0.2, 0.1, 0.3], [3.1, 2.9, 3.3]],
     },
     "fit": {"rows": 106856, "sampled": False, "inertia": 87654.3, "seconds": 1.2},

@@ -200,13 +200,15 @@ def _model(name: str, record: Mapping[str, Any]) -> Model:
 
 
 def _listed(values: Mapping[str, Any], within: str = "") -> list[tuple[str, str]]:
-    """Names and values as words; lists of numbers only where they are short enough to read."""
+    """Names and values as words; what a fit filled in is a count of values by feature."""
     from subsight.surfaces.report.words import cell_text, column_unit
 
     listed: list[tuple[str, str]] = []
     for name, value in values.items():
         words = f"{within}{phrase(name)}"
-        if isinstance(value, Mapping):
+        if name == "filled" and isinstance(value, Mapping):
+            listed += [(f"Filled: {phrase(feature)}", cell_text(n, None)) for feature, n in value.items()]
+        elif isinstance(value, Mapping):
             listed += _listed(value, f"{words}: ")
         elif isinstance(value, list | tuple):
             flat = [item for item in value if not isinstance(item, list | dict)]
@@ -221,14 +223,16 @@ def _listed(values: Mapping[str, Any], within: str = "") -> list[tuple[str, str]
 def _numbers(record: Mapping[str, Any]) -> tuple[Table | None, str]:
     """The fitted numbers by feature, and what they are: coefficients, centroids or loadings."""
     features, parameters = record.get("features", ()), record.get("parameters", {})
+    is_scaled = any(deviation != 1 for deviation in parameters.get("deviation", ()))
     coefficients = parameters.get("coefficients")
     if isinstance(coefficients, Mapping):
         rows = [{"feature": name, "coefficient": value} for name, value in coefficients.items()]
         largest = sorted(rows, key=lambda row: -abs(row["coefficient"] or 0))
-        return table(largest, ()), "Standardised coefficients, the largest first."
+        kind = "Standardised coefficients" if is_scaled else "Coefficients"
+        return table(largest, ()), f"{kind}, the largest first."
     if "centroids" in parameters:
-        scaled = " in z-scores" if "deviation" in parameters else ""
-        return _by_feature("cluster", parameters["centroids"], features), f"Centroids{scaled}."
+        scale = " in z-scores" if is_scaled else ""
+        return _by_feature("cluster", parameters["centroids"], features), f"Centroids{scale}."
     if "components" in parameters:
         return _by_feature("component", parameters["components"], features), "Loadings of the components."
     return None, ""
