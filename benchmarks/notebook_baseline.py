@@ -14,6 +14,7 @@ sample of 10,000 subscribers. A session's metric is observed when both direction
 "never observed" when all sessions lack one of the three metrics. The last line printed is JSON: seconds
 per stage, total and peak memory.
 """
+
 # ruff: noqa: E402  (the clock starts before the imports, because importing is part of the run)
 import time
 
@@ -107,7 +108,7 @@ class Page:
         figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
         for axis, panel in zip(axes.flat, panels, strict=False):
             draw(axis, *panel)
-        for axis in axes.flat[len(panels):]:
+        for axis in axes.flat[len(panels) :]:
             axis.axis("off")
         figure.tight_layout()
         path = self.folder / "charts" / f"{name}.svg"
@@ -152,10 +153,14 @@ def load(page, path):
     span = (frame["End"] - frame["Start"]).dt.total_seconds() + (frame["End ms"] - frame["Start ms"]) / 1000
     by_app = frame[[f"{app} DL (Bytes)" for app in APPS]].sum(axis=1)
     lengths = frame[ID].drop_duplicates().astype(str).str.len()
-    checks = {"rows read": read, "sessions with a subscriber": len(frame), "subscribers": len(lengths),
-              "malformed MSISDN": (lengths != lengths.mode()[0]).sum(),
-              "first Dur. / (End - Start), median": (frame["duration_s"] / span.where(span > 0)).median(),
-              "largest |sum of applications' DL - dl_bytes|": (by_app - frame["dl_bytes"]).abs().max()}
+    checks = {
+        "rows read": read,
+        "sessions with a subscriber": len(frame),
+        "subscribers": len(lengths),
+        "malformed MSISDN": (lengths != lengths.mode()[0]).sum(),
+        "first Dur. / (End - Start), median": (frame["duration_s"] / span.where(span > 0)).median(),
+        "largest |sum of applications' DL - dl_bytes|": (by_app - frame["dl_bytes"]).abs().max(),
+    }
     page.table("checks", pd.Series(checks, name="value").to_frame(), "The file")
     return frame
 
@@ -263,22 +268,40 @@ def handsets(page, sessions):
     page.table("handsets_by_subscribers", by_users, "Top 10 handsets by subscribers")
     page.table("manufacturers", makers, "Top 3 manufacturers", flat_bars)
     page.table("handsets_per_manufacturer", models, "Top 5 handsets of the top 3 manufacturers")
-    page.chart("handsets_per_manufacturer", "top handsets of each manufacturer", flat_bars,
-               [(models.loc[maker, "sessions"].rename_axis(maker),) for maker in makers.index], 3, (15, 4))
+    page.chart(
+        "handsets_per_manufacturer",
+        "top handsets of each manufacturer",
+        flat_bars,
+        [(models.loc[maker, "sessions"].rename_axis(maker),) for maker in makers.index],
+        3,
+        (15, 4),
+    )
     unknown, share = sessions["Handset Type"].isna(), makers["sessions"].sum() / len(sessions)
-    page.text(f"{unknown.sum():,} sessions ({unknown.mean():.1%}) have an unknown handset, not ranked.",
-              f"{', '.join(makers.index)} carry {share:.0%} of sessions: campaigns "
-              f"{'can be built around these three' if share > 0.5 else 'should not depend on the maker'}.",
-              f"{by_sessions.index[0]} leads by sessions, {by_users.index[0]} by subscribers.")
+    page.text(
+        f"{unknown.sum():,} sessions ({unknown.mean():.1%}) have an unknown handset, not ranked.",
+        f"{', '.join(makers.index)} carry {share:.0%} of sessions: campaigns "
+        f"{'can be built around these three' if share > 0.5 else 'should not depend on the maker'}.",
+        f"{by_sessions.index[0]} leads by sessions, {by_users.index[0]} by subscribers.",
+    )
 
 
 def statistics(values):
     low, median, high = values.quantile([0.25, 0.5, 0.75])
     mean, deviation = values.mean(), values.std()
-    return {"mean": mean, "median": median, "mode": values.mode().iloc[0], "min": values.min(),
-            "max": values.max(), "range": values.max() - values.min(), "iqr": high - low,
-            "variance": deviation**2, "std": deviation, "cv": deviation / mean if mean else np.nan,
-            "skew": values.skew(), "kurtosis": values.kurt()}
+    return {
+        "mean": mean,
+        "median": median,
+        "mode": values.mode().iloc[0],
+        "min": values.min(),
+        "max": values.max(),
+        "range": values.max() - values.min(),
+        "iqr": high - low,
+        "variance": deviation**2,
+        "std": deviation,
+        "cv": deviation / mean if mean else np.nan,
+        "skew": values.skew(),
+        "kurtosis": values.kurt(),
+    }
 
 
 def plot_variable(axis, values):
@@ -303,8 +326,13 @@ def variables(page, sessions):
     for column in sessions.columns.drop(APPS):
         values = sessions[column]
         unit, meaning, importance = next(m[1:] for m in MEANINGS if re.search(m[0], column))
-        row = {"type": str(values.dtype), "unit": unit, "meaning": meaning, "importance": importance,
-               "missing": int(values.isna().sum())}
+        row = {
+            "type": str(values.dtype),
+            "unit": unit,
+            "meaning": meaning,
+            "importance": importance,
+            "missing": int(values.isna().sum()),
+        }
         if column in CATEGORIES:
             row["mode"] = values.mode().iloc[0]
             # an unknown handset is never imputed
@@ -324,8 +352,12 @@ def variables(page, sessions):
 def overview(page, sessions, users):
     handsets(page, sessions)
     variables(page, sessions)
-    relation = pd.DataFrame({"correlation_with_total": users[APPS].corrwith(users["total_bytes"]),
-                             "share_of_total": users[APPS].sum() / users["total_bytes"].sum()})
+    relation = pd.DataFrame(
+        {
+            "correlation_with_total": users[APPS].corrwith(users["total_bytes"]),
+            "share_of_total": users[APPS].sum() / users["total_bytes"].sum(),
+        }
+    )
     page.table("application_against_total", relation, "Each application against DL + UL (a part of it)")
 
     def against_total(axis, app):
@@ -333,8 +365,14 @@ def overview(page, sessions, users):
         axis.hexbin(some[app], some["total_bytes"], xscale="log", yscale="log", gridsize=30, mincnt=1)
         axis.set(xlabel=f"{app} bytes", ylabel="total bytes")
 
-    page.chart("application_against_total", "each application against total", against_total,
-               [(app,) for app in APPS], 4, (16, 7))
+    page.chart(
+        "application_against_total",
+        "each application against total",
+        against_total,
+        [(app,) for app in APPS],
+        4,
+        (16, 7),
+    )
     decile = (pd.qcut(users["duration_s"].rank(method="first"), 10, labels=False) + 1).rename("decile")
     deciles = users.groupby(decile)[["duration_s", *VOLUMES]].sum().assign(subscribers=decile.value_counts())
     page.table("deciles", deciles[::-1].head(5), "Top five deciles by total duration")
@@ -351,11 +389,13 @@ def components(page, users):
     page.table("pca_explained", explained.to_frame(), "PCA: explained shares", bars)
     page.table("pca_loadings", loadings, "PCA: loadings", heatmap)
     first, needed = loadings["PC1"].abs(), int((explained.cumsum() < 0.8).sum()) + 1
-    page.text(f"• The first component explains {explained.iloc[0]:.0%} of the variance.",
-              f"• {needed} components reach 80%: the applications are "
-              f"{'largely redundant' if needed <= 3 else 'hardly redundant'}.",
-              f"• {first.idxmax()} weighs most on the first component, {first.idxmin()} least.",
-              f"• {loadings['PC2'].abs().idxmax()} dominates the second ({explained.iloc[1]:.0%}).")
+    page.text(
+        f"• The first component explains {explained.iloc[0]:.0%} of the variance.",
+        f"• {needed} components reach 80%: the applications are "
+        f"{'largely redundant' if needed <= 3 else 'hardly redundant'}.",
+        f"• {first.idxmax()} weighs most on the first component, {first.idxmin()} least.",
+        f"• {loadings['PC2'].abs().idxmax()} dominates the second ({explained.iloc[1]:.0%}).",
+    )
 
 
 def engagement(page, sessions, users):
@@ -369,15 +409,31 @@ def engagement(page, sessions, users):
     summary, sizes = groups[ENGAGEMENT].agg(["min", "max", "mean", "sum"]), groups.size()
     page.table("engagement_clusters", summary, "Raw metrics per engagement cluster")
     page.table("engagement_sizes", sizes.to_frame("subscribers"), "Subscribers per engagement cluster")
-    page.chart("engagement_clusters", "engagement clusters", scatter(z, labels, ENGAGEMENT),
-               [(0, 2), (1, 2)], 2, (13, 5))
-    page.chart("engagement_statistics", "raw metrics per cluster",
-               lambda axis, *which: summary[which].plot.bar(ax=axis, title=" ".join(which)),
-               list(summary.columns), 4, (15, 9))
+    page.chart(
+        "engagement_clusters",
+        "engagement clusters",
+        scatter(z, labels, ENGAGEMENT),
+        [(0, 2), (1, 2)],
+        2,
+        (13, 5),
+    )
+    page.chart(
+        "engagement_statistics",
+        "raw metrics per cluster",
+        lambda axis, *which: summary[which].plot.bar(ax=axis, title=" ".join(which)),
+        list(summary.columns),
+        4,
+        (15, 9),
+    )
     means = groups[ENGAGEMENT].mean()
-    page.text(*(f"Cluster {c}: {sizes[c]:,} subscribers ({sizes[c] / len(users):.1%}), on average "
-                f"{row.session_count:.2f} sessions and {row.total_bytes / 1e9:.2f} GB; traffic against the "
-                f"mean: {gap(row.total_bytes, users['total_bytes'].mean())}." for c, row in means.iterrows()))
+    page.text(
+        *(
+            f"Cluster {c}: {sizes[c]:,} subscribers ({sizes[c] / len(users):.1%}), on average "
+            f"{row.session_count:.2f} sessions and {row.total_bytes / 1e9:.2f} GB; traffic against the "
+            f"mean: {gap(row.total_bytes, users['total_bytes'].mean())}."
+            for c, row in means.iterrows()
+        )
+    )
     totals = users[APPS].sum().sort_values(ascending=False).rename("bytes")
     page.table("application_totals", totals.to_frame(), "Traffic per application", bars)
     for app in APPS:
@@ -398,11 +454,19 @@ def elbow_curve(page, z):
         rows[k] = {"inertia": model.inertia_, "silhouette": score}
     curve = pd.DataFrame.from_dict(rows, orient="index").rename_axis("k")
     page.table("elbow", curve, f"Inertia and silhouette (sample of {len(some):,})")
-    page.chart("elbow", "inertia and silhouette by k", lambda axis, column: column.plot(
-        marker="o", ax=axis, title=column.name), [(curve[name],) for name in curve], 2, (12, 4))
+    page.chart(
+        "elbow",
+        "inertia and silhouette by k",
+        lambda axis, column: column.plot(marker="o", ax=axis, title=column.name),
+        [(curve[name],) for name in curve],
+        2,
+        (12, 4),
+    )
     bend, best = elbow(curve["inertia"]), int(curve["silhouette"].idxmax())
-    page.text(f"The elbow is at k = {bend}, the best silhouette at k = {best}: "
-              f"they {'agree' if bend == best else 'disagree'}.")
+    page.text(
+        f"The elbow is at k = {bend}, the best silhouette at k = {best}: "
+        f"they {'agree' if bend == best else 'disagree'}."
+    )
 
 
 def application_use(page, sessions, users):
@@ -412,19 +476,27 @@ def application_use(page, sessions, users):
     volume = users.groupby("engagement_cluster")[APPS].sum()
     both = pd.concat({"sessions": used.T, "bytes": volume.T}, axis=1, names=["measure", "cluster"])
     page.table("application_by_cluster", both, "Sessions and volume per application and cluster")
-    page.chart("application_by_cluster", "shares of sessions and volume by cluster",
-               lambda axis, part: heatmap(axis, part.div(part.sum(axis=1), axis=0)),
-               [(both["sessions"],), (both["bytes"],)], 2, (14, 5))
+    page.chart(
+        "application_by_cluster",
+        "shares of sessions and volume by cluster",
+        lambda axis, part: heatmap(axis, part.div(part.sum(axis=1), axis=0)),
+        [(both["sessions"],), (both["bytes"],)],
+        2,
+        (14, 5),
+    )
     shares = users[APPS].div(users["total_bytes"].where(users["total_bytes"] > 0), axis=0).dropna()
     users["persona"] = ((shares - shares.mean()) / shares.std(ddof=0)).idxmax(axis=1) + "-leaning"
-    personas = users.groupby("persona").agg(subscribers=("total_bytes", "size"),
-                                            mean_bytes=("total_bytes", "mean"))
+    personas = users.groupby("persona").agg(
+        subscribers=("total_bytes", "size"), mean_bytes=("total_bytes", "mean")
+    )
     mix = pd.crosstab(users["persona"], users["engagement_cluster"], normalize="index").add_prefix("cluster_")
     page.table("personas", personas.join(mix), "Personas: the application whose share stands out most")
     page.chart("personas", "subscribers per persona", bars, [(personas["subscribers"],)])
     mean = personas["mean_bytes"]
-    page.text(f"{mean.idxmax()} subscribers use the most data, {mean.idxmin()} the least "
-              f"({gap(mean.max(), mean.min())}).")
+    page.text(
+        f"{mean.idxmax()} subscribers use the most data, {mean.idxmin()} the least "
+        f"({gap(mean.max(), mean.min())})."
+    )
 
 
 def capacity(page, sessions, users):
@@ -435,19 +507,31 @@ def capacity(page, sessions, users):
     volume = users.groupby("engagement_cluster")[APPS].sum()
     hour_share, cluster_share = hours / hours.sum(), volume / volume.sum()
     percent = max(1, len(cells) // 100)
-    places = pd.DataFrame({
-        "peak_hour": hours.idxmax(), "peak_hour_share": hour_share.max(),
-        "busiest_cells": {app: ", ".join(cells[app].nlargest(5).index) for app in APPS},
-        "top_1pct_cells_share": {app: cells[app].nlargest(percent).sum() / cells[app].sum() for app in APPS},
-        "cluster": volume.idxmax(), "cluster_share": cluster_share.max()})
+    places = pd.DataFrame(
+        {
+            "peak_hour": hours.idxmax(),
+            "peak_hour_share": hour_share.max(),
+            "busiest_cells": {app: ", ".join(cells[app].nlargest(5).index) for app in APPS},
+            "top_1pct_cells_share": {
+                app: cells[app].nlargest(percent).sum() / cells[app].sum() for app in APPS
+            },
+            "cluster": volume.idxmax(),
+            "cluster_share": cluster_share.max(),
+        }
+    )
     page.table("capacity", places, "Where capacity for each application is best placed")
     page.chart("hours", "share of volume by hour of start", lambda axis: hour_share.plot(ax=axis))
     busiest = cells.loc[cells.sum(axis=1).nlargest(15).index]
     page.chart("cells", "busiest cells", lambda axis: busiest.plot.barh(stacked=True, ax=axis), size=(9, 5))
-    page.text(*(f"{app}: " + ("no hour stands out" if row.peak_hour_share < 1.5 / 24
-                              else f"peak at {row.peak_hour}:00")
-                + f"; the busiest 1% of cells carry {row.top_1pct_cells_share:.0%}; "
-                f"cluster {row.cluster} carries {row.cluster_share:.0%}." for app, row in places.iterrows()))
+    page.text(
+        *(
+            f"{app}: "
+            + ("no hour stands out" if row.peak_hour_share < 1.5 / 24 else f"peak at {row.peak_hour}:00")
+            + f"; the busiest 1% of cells carry {row.top_1pct_cells_share:.0%}; "
+            f"cluster {row.cluster} carries {row.cluster_share:.0%}."
+            for app, row in places.iterrows()
+        )
+    )
 
 
 def experience_model(users):
@@ -466,11 +550,22 @@ def experience(page, sessions, quality, users):
     groups = users.groupby("experience_cluster")
     summary = groups[EXPERIENCE].mean().assign(subscribers=groups.size())
     page.table("experience_clusters", summary, "Experience clusters")
-    page.chart("experience_clusters", "experience clusters", scatter(z, labels, EXPERIENCE),
-               [(0, 2), (1, 2)], 2, (13, 5))
-    page.text(*(f"Cluster {c}: {row.subscribers:,.0f} subscribers; against the mean: "
-                + ", ".join(f"{m} {gap(row[m], users[m].mean())}" for m in EXPERIENCE) + "."
-                for c, row in summary.iterrows()))
+    page.chart(
+        "experience_clusters",
+        "experience clusters",
+        scatter(z, labels, EXPERIENCE),
+        [(0, 2), (1, 2)],
+        2,
+        (13, 5),
+    )
+    page.text(
+        *(
+            f"Cluster {c}: {row.subscribers:,.0f} subscribers; against the mean: "
+            + ", ".join(f"{m} {gap(row[m], users[m].mean())}" for m in EXPERIENCE)
+            + "."
+            for c, row in summary.iterrows()
+        )
+    )
     return retest(page, users, summary)
 
 
@@ -479,14 +574,22 @@ def extremes(page, metric, quality, fill):
     both = {"raw": quality[f"{metric}_raw"].dropna(), "treated": quality[metric]}
     for kind, values in both.items():
         counts = values.value_counts().head(10)
-        listed = pd.DataFrame({"most_frequent": counts.index, "times": counts.array,
-                               "top": values.nlargest(10).array, "bottom": values.nsmallest(10).array})
+        listed = pd.DataFrame(
+            {
+                "most_frequent": counts.index,
+                "times": counts.array,
+                "top": values.nlargest(10).array,
+                "bottom": values.nsmallest(10).array,
+            }
+        )
         listed["is_fill_value"] = listed["most_frequent"].eq(fill) & (kind == "treated")
         page.table(f"{metric}_{kind}", listed, f"{metric}, {kind}: top, bottom and most frequent")
     logs = [np.log10(1 + values) for values in both.values()]
     page.chart(f"{metric}_distribution", metric, lambda axis: axis.hist(logs, bins=50, label=list(both)))
-    page.text(f"{metric}: {quality[f'{metric}_filled_share'].mean():.0%} of sessions lack a direction; "
-              f"{quality[metric].eq(fill).mean():.0%} carry the fill value {fill:,.1f}.")
+    page.text(
+        f"{metric}: {quality[f'{metric}_filled_share'].mean():.0%} of sessions lack a direction; "
+        f"{quality[metric].eq(fill).mean():.0%} carry the fill value {fill:,.1f}."
+    )
 
 
 def handset_quality(page, users):
@@ -497,14 +600,28 @@ def handset_quality(page, users):
     ranked = ranked.sort_values("subscribers", ascending=False)
     page.table("handset_quality", ranked, f"Handsets with at least {MIN_HANDSET_SUBSCRIBERS} subscribers")
     shown = ranked.index[:20]
-    page.chart("handset_throughput", "throughput per handset", lambda axis: sns.boxplot(
-        users[users["handset"].isin(shown)], x="throughput_kbps", y="handset", order=shown, showfliers=False,
-        ax=axis), size=(9, 7))
+    page.chart(
+        "handset_throughput",
+        "throughput per handset",
+        lambda axis: sns.boxplot(
+            users[users["handset"].isin(shown)],
+            x="throughput_kbps",
+            y="handset",
+            order=shown,
+            showfliers=False,
+            ax=axis,
+        ),
+        size=(9, 7),
+    )
     loss = ranked.loc[shown, "retransmission"]
     page.chart("handset_retransmission", "mean retransmission", flat_bars, [(loss,)], size=(9, 6))
-    page.text(*(f"{name}: highest {values.idxmax()}, lowest {values.idxmin()} "
-                f"({gap(values.max(), values.min())})."
-                for name, values in ranked[["mean", "retransmission"]].items()))
+    page.text(
+        *(
+            f"{name}: highest {values.idxmax()}, lowest {values.idxmin()} "
+            f"({gap(values.max(), values.min())})."
+            for name, values in ranked[["mean", "retransmission"]].items()
+        )
+    )
 
 
 def retest(page, users, summary):
@@ -519,11 +636,19 @@ def retest(page, users, summary):
     facts = pd.Series({"never_observed_share": never.mean(), "rand_index": rand, "rank_correlation": rank})
     page.table("retest", facts.to_frame("value"), "Retest without the never-observed")
     means = pd.concat({"all": summary, "observed": again}, axis=1).swaplevel(axis=1)
-    page.chart("experience_means", "means per cluster, all and observed only", bars,
-               [(means[metric].rename_axis(metric),) for metric in EXPERIENCE], 3, (14, 4))
-    page.text(f"{never.mean():.0%} of subscribers lack a metric altogether. Without them the clusters "
-              f"{'stay' if rand > 0.8 else 'change'} (adjusted Rand index {rand:.2f}) and the ranking "
-              f"{'stays' if rank > 0.9 else 'changes'} (rank correlation {rank:.2f}).")
+    page.chart(
+        "experience_means",
+        "means per cluster, all and observed only",
+        bars,
+        [(means[metric].rename_axis(metric),) for metric in EXPERIENCE],
+        3,
+        (14, 4),
+    )
+    page.text(
+        f"{never.mean():.0%} of subscribers lack a metric altogether. Without them the clusters "
+        f"{'stay' if rand > 0.8 else 'change'} (adjusted Rand index {rand:.2f}) and the ranking "
+        f"{'stays' if rank > 0.9 else 'changes'} (rank correlation {rank:.2f})."
+    )
     return facts
 
 
@@ -541,15 +666,22 @@ def satisfaction(page, sessions, users):
     page.table("satisfaction_clusters", counted, "Means per satisfaction cluster")
     page.chart("satisfaction_clusters", "satisfaction clusters", scatter(points, labels, SCORES), [(0, 1)])
     page.chart("satisfaction_means", "means per cluster", bars, [(means,)])
-    page.chart("satisfaction_distribution", "satisfaction score and index",
-               lambda axis, column: sns.histplot(x=users[column], bins=60, ax=axis),
-               [("satisfaction_score",), ("satisfaction_index",)], 2, (12, 4))
+    page.chart(
+        "satisfaction_distribution",
+        "satisfaction score and index",
+        lambda axis, column: sns.histplot(x=users[column], bins=60, ax=axis),
+        [("satisfaction_score",), ("satisfaction_index",)],
+        2,
+        (12, 4),
+    )
     rank = users["satisfaction_score"].corr(users["satisfaction_index"], method="spearman")
     score = means["satisfaction_score"]
-    page.text(f"Mean satisfaction of cluster 1 against cluster 0: {gap(score[1], score[0])}. Score and "
-              f"direction-aware index rank people {'alike' if rank > 0.8 else 'differently'} ({rank:.2f}).",
-              f"Hypothesis, no finding: cluster 0 ({(labels == 0).sum():,} subscribers) is likelier to "
-              "leave. The data hold neither churn nor feedback to test it.")
+    page.text(
+        f"Mean satisfaction of cluster 1 against cluster 0: {gap(score[1], score[0])}. Score and "
+        f"direction-aware index rank people {'alike' if rank > 0.8 else 'differently'} ({rank:.2f}).",
+        f"Hypothesis, no finding: cluster 0 ({(labels == 0).sum():,} subscribers) is likelier to "
+        "leave. The data hold neither churn nor feedback to test it.",
+    )
     return regression(page, predictors(sessions, users), users)
 
 
@@ -577,27 +709,42 @@ def regression(page, features, users):
     target = users["satisfaction_score"]
     train, test = train_test_split(users.index, test_size=0.2, random_state=SEED)
     numbers = list(features.columns.drop("manufacturer"))
-    prepare = make_column_transformer((make_pipeline(SimpleImputer(), StandardScaler()), numbers),
-                                      (OneHotEncoder(handle_unknown="ignore"), ["manufacturer"]))
-    models = {"identity (exact by construction)": (LinearRegression(), users[SCORES]),
-              "mean": (DummyRegressor(), features),
-              "behaviour": (make_pipeline(prepare, LinearRegression()), features)}
+    prepare = make_column_transformer(
+        (make_pipeline(SimpleImputer(), StandardScaler()), numbers),
+        (OneHotEncoder(handle_unknown="ignore"), ["manufacturer"]),
+    )
+    models = {
+        "identity (exact by construction)": (LinearRegression(), users[SCORES]),
+        "mean": (DummyRegressor(), features),
+        "behaviour": (make_pipeline(prepare, LinearRegression()), features),
+    }
     rows, residuals = {}, {}
     for name, (model, inputs) in models.items():
         predicted = model.fit(inputs.loc[train], target[train]).predict(inputs.loc[test])
         residuals[name] = target[test] - predicted
-        rows[name] = {"r2": r2_score(target[test], predicted), "mae": residuals[name].abs().mean(),
-                      **residuals[name].describe().add_prefix("residual_").to_dict()}
+        rows[name] = {
+            "r2": r2_score(target[test], predicted),
+            "mae": residuals[name].abs().mean(),
+            **residuals[name].describe().add_prefix("residual_").to_dict(),
+        }
     table = pd.DataFrame.from_dict(rows, orient="index")
     page.table("regression", table, f"Regression on {len(test):,} held-out subscribers")
     few = test[sample(len(test), CHART_SAMPLE)]
     shown = [(residuals[name].rename(name),) for name in (*models,)[::2]]
-    page.chart("regression", "actual by predicted", lambda axis, residual: axis.scatter(
-        (target - residual)[few], target[few], s=4), shown, 2, (12, 4))
+    page.chart(
+        "regression",
+        "actual by predicted",
+        lambda axis, residual: axis.scatter((target - residual)[few], target[few], s=4),
+        shown,
+        2,
+        (12, 4),
+    )
     page.chart("residuals", "residuals", lambda axis, values: axis.hist(values, bins=60), shown, 2, (12, 4))
     r2, mae = table.loc["behaviour", "r2"], table["mae"]
-    page.text(f"Behaviour explains {'little' if r2 < LOW_R2 else 'a useful share'} of satisfaction: "
-              f"R2 {r2:.3f}, absolute error {mae['behaviour']:.3f} against {mae['mean']:.3f} for the mean.")
+    page.text(
+        f"Behaviour explains {'little' if r2 < LOW_R2 else 'a useful share'} of satisfaction: "
+        f"R2 {r2:.3f}, absolute error {mae['behaviour']:.3f} against {mae['mean']:.3f} for the mean."
+    )
     return r2
 
 
@@ -615,33 +762,72 @@ def memo(page, sessions, users, retested, r2):
     top = users[APPS].sum().nlargest(3) / users["total_bytes"].sum()
     buy = worst < 0.4 and busiest < 0.5 and never < 0.25
     lines = [
-        ("Strengths", "1.5 times their share", f"The most engaged {head:.0%} carry {carried:.0%} of traffic: "
-         f"{'an engaged core' if carried > 1.5 * head else 'no engaged core'}."),
-        ("Technical issues", "40%", f"The worst experience cluster holds {worst:.0%}: "
-         f"{'widespread' if worst > 0.4 else 'limited'}."),
-        ("Technical issues", "10%", f"{slow:.1%} of those measured exceed 200 ms RTT: "
-         f"{'widespread' if slow > 0.1 else 'limited'}."),
-        ("Required actions", "25%", f"{never:.0%} lack a quality metric: "
-         f"{'measure quality first' if never > 0.25 else 'upgrade the busiest cells'}."),
-        *(("Plans", "20% of traffic", f"{app}: {share:.0%} of traffic, "
-           f"{'a plan of its own' if share > 0.2 else 'part of a bundle'}.") for app, share in top.items()),
-        ("Expected returns", "churn or revenue data", f"If a tenth of the less satisfied {unsatisfied:.0%} "
-         f"left, {unsatisfied / 10:.1%} of subscribers would go; the data hold no revenue."),
-        ("Limits", "20% in both", f"{busiest:.0%} of sessions start on three days; {both:.1%} of subscribers "
-         f"are in both halves of the days: periods {'cannot' if both < 0.2 else 'can'} be compared."),
-        ("Limits", f"Rand 0.8, R2 {LOW_R2}", "Without the never-observed, experience clusters "
-         f"{'stay' if rand > 0.8 else 'change'}; behaviour "
-         f"predicts {'poorly' if r2 < LOW_R2 else 'usefully'}."),
-        ("Recommendation", "worst cluster 40%, three days 50%, never observed 25%",
-         "Proceed to an offer." if buy else "Ask for a full, measured month before an offer."),
+        (
+            "Strengths",
+            "1.5 times their share",
+            f"The most engaged {head:.0%} carry {carried:.0%} of traffic: "
+            f"{'an engaged core' if carried > 1.5 * head else 'no engaged core'}.",
+        ),
+        (
+            "Technical issues",
+            "40%",
+            f"The worst experience cluster holds {worst:.0%}: {'widespread' if worst > 0.4 else 'limited'}.",
+        ),
+        (
+            "Technical issues",
+            "10%",
+            f"{slow:.1%} of those measured exceed 200 ms RTT: {'widespread' if slow > 0.1 else 'limited'}.",
+        ),
+        (
+            "Required actions",
+            "25%",
+            f"{never:.0%} lack a quality metric: "
+            f"{'measure quality first' if never > 0.25 else 'upgrade the busiest cells'}.",
+        ),
+        *(
+            (
+                "Plans",
+                "20% of traffic",
+                f"{app}: {share:.0%} of traffic, "
+                f"{'a plan of its own' if share > 0.2 else 'part of a bundle'}.",
+            )
+            for app, share in top.items()
+        ),
+        (
+            "Expected returns",
+            "churn or revenue data",
+            f"If a tenth of the less satisfied {unsatisfied:.0%} "
+            f"left, {unsatisfied / 10:.1%} of subscribers would go; the data hold no revenue.",
+        ),
+        (
+            "Limits",
+            "20% in both",
+            f"{busiest:.0%} of sessions start on three days; {both:.1%} of subscribers "
+            f"are in both halves of the days: periods {'cannot' if both < 0.2 else 'can'} be compared.",
+        ),
+        (
+            "Limits",
+            f"Rand 0.8, R2 {LOW_R2}",
+            "Without the never-observed, experience clusters "
+            f"{'stay' if rand > 0.8 else 'change'}; behaviour "
+            f"predicts {'poorly' if r2 < LOW_R2 else 'usefully'}.",
+        ),
+        (
+            "Recommendation",
+            "worst cluster 40%, three days 50%, never observed 25%",
+            "Proceed to an offer." if buy else "Ask for a full, measured month before an offer.",
+        ),
     ]
     page.table("memo", pd.DataFrame(lines, columns=["part", "threshold that would flip it", "line"]), "Memo")
     page.table("coverage", sessions.groupby(day)[ID].agg(["size", "nunique"]), "Coverage by day")
 
 
 def save_subscribers(page, users):
-    kinds = [f"{name}_{kind}" for kind in ("score", "index", "cluster")
-             for name in ("engagement", "experience", "satisfaction")]
+    kinds = [
+        f"{name}_{kind}"
+        for kind in ("score", "index", "cluster")
+        for name in ("engagement", "experience", "satisfaction")
+    ]
     users[kinds].to_csv(page.folder / "tables" / "satisfaction.csv")
     quality = [f"{metric}{kind}" for kind in ("", "_raw", "_filled_share") for metric in EXPERIENCE]
     columns = ["session_count", "duration_s", *VOLUMES, *APPS, *quality, "handset"]
@@ -660,9 +846,16 @@ def main(source, folder):
     page.run("decision memo", memo, sessions, users, retested, r2)
     page.run("subscriber tables", save_subscribers, users)
     page.run("page", Page.write)
-    print(json.dumps({"seconds": page.seconds, "total_seconds": round(time.perf_counter() - STARTED, 3),
-                      "charts": page.charts,
-                      "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+    print(
+        json.dumps(
+            {
+                "seconds": page.seconds,
+                "total_seconds": round(time.perf_counter() - STARTED, 3),
+                "charts": page.charts,
+                "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":
