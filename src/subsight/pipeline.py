@@ -308,14 +308,12 @@ def _compute(
         models: dict[str, Any] = dict(given["models"]) if given else {}
         if not given:
             columns = fitting.features(store, profiles, contract, settings.fit_limit)
-            models = fitting.fit_components(columns, contract)
-            later = background.submit(fitting.fit_scores, columns, settings)
             elbow = background.submit(fitting.fit_elbow, columns, settings)
+            models = fitting.fit_components(columns, contract) | fitting.fit_scores(columns, settings)
         # What needs no scores is answered while models are fitted, what needs no elbow while that goes on.
         inputs = replace(base, models=models)
         inputs, found = _answer(inputs, wanted, ("overview",), clock, on_answer)
         with clock.stage("models"):
-            models |= {} if given else later.result()
             scored = store.keep(fitting.score(profiles, models))
             if not given:
                 models |= _fit_regressions(store, sessions, scored, models, contract, quality, settings)

@@ -141,7 +141,8 @@ def _k_means(scaled: Matrix, k: int, seed: int, starts: int) -> Any:
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        return KMeans(n_clusters=k, n_init=starts, random_state=seed).fit(scaled)
+        # One cluster has one centre, wherever it starts.
+        return KMeans(n_clusters=k, n_init=starts if k > 1 else 1, random_state=seed).fit(scaled)
 
 
 def _knee(inertia: Sequence[float]) -> int:

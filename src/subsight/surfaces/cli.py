@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -313,6 +314,9 @@ def runs(workspace: WorkspaceArgument, output: FormatOption = Output.text) -> No
 
 def main() -> NoReturn:
     """Runs a command; what Subsight can explain is said in words, with its exit code."""
+    # A command builds large trees of expressions that live as long as it does: looking through them
+    # for garbage again and again finds none and takes half a second.
+    gc.set_threshold(200_000, 50, 100)
     try:
         app()
     except SubsightError as error:
