@@ -120,6 +120,7 @@ def _ingest(
     for path in files.expand(inputs):
         with clock.stage("ingest"):
             found.append(_ingest_file(store, workspace, path, settings, chosen))
+            store.forget()  # or each further file would add to what is held
     return found
 
 

@@ -308,3 +308,12 @@ def test_quantiles_interpolate_between_the_observed_values(store: Store) -> None
     table = pa.table({"a": [4, None, 1, 10, 2], "b": pa.array([None] * 5, pa.float64())})
     found = store.quantiles(store.from_arrow(table), ["a", "b"], (0.25, 0.5, 0.75))
     assert found == {"a": [1.75, 3.0, 5.5], "b": [None, None, None]}
+
+
+def test_what_was_kept_is_forgotten_and_the_store_goes_on(store: Store) -> None:
+    kept = store.keep(store.from_arrow(pa.table({"a": [1, 2]})))
+    assert len(store.rows(kept)) == 2
+    store.forget()
+    with pytest.raises(Exception, match=r"(?i)kept_|exist|not found|no such"):
+        store.rows(kept)
+    assert store.rows(store.from_arrow(pa.table({"a": [3]}))) == [{"a": 3}]

@@ -190,6 +190,10 @@ class Store(ABC):
         """The frame with one added column per scalar."""
 
     @abstractmethod
+    def forget(self) -> None:
+        """Frees all that was kept so far; frames of it cannot be used any more."""
+
+    @abstractmethod
     def twin(self) -> Store:
         """A store over the same tables for another thread; it closes with this one."""
 

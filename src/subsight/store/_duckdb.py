@@ -68,6 +68,13 @@ class DuckDBStore(Store):
         self._numbers = numbers  # shared by twins, so that no two keep under one name
         self._keys: list[bytes] = []
 
+    def forget(self) -> None:
+        kept = self._connection.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, 'kept_')"
+        ).fetchall()
+        for (name,) in kept:
+            self._connection.execute(f"DROP TABLE {_quote(name)}")
+
     def twin(self) -> DuckDBStore:
         twin = DuckDBStore.__new__(DuckDBStore)
         twin._begin(self._connection.cursor(), self._numbers)

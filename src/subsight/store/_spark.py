@@ -165,6 +165,13 @@ class SparkStore(Store):
                 raise _failed(_reason(error)) from error
             raise
 
+    def forget(self) -> None:
+        for path in self._scratch.glob("*.parquet"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
     def twin(self) -> SparkStore:
         return self  # a Spark session takes queries from any thread
 
