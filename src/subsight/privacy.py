@@ -14,7 +14,7 @@ from subsight.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["PSEUDONYM_LENGTH", "hmac_pads", "is_pseudonym", "normalise", "pseudonym", "reveal", "suppress"]
+__all__ = ["PSEUDONYM_LENGTH", "hmac_pads", "normalise", "pseudonym", "reveal", "suppress"]
 
 PSEUDONYM_LENGTH: Final = 32
 _BLOCK: Final = 64
@@ -53,11 +53,6 @@ def hmac_pads(key: bytes) -> tuple[bytes, bytes]:
         key = hashlib.sha256(key).digest()
     padded = key.ljust(_BLOCK, b"\0")
     return bytes(b ^ 0x36 for b in padded), bytes(b ^ 0x5C for b in padded)
-
-
-def is_pseudonym(text: str) -> bool:
-    """Whether a text has the form of a pseudonym: 32 lower-case hex digits."""
-    return len(text) == PSEUDONYM_LENGTH and not set(text) - set("0123456789abcdef")
 
 
 def reveal(table: pa.Table, clear_ids: Path, key: bytes) -> tuple[pa.Table, int]:
