@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
 from subsight.models import clusters, components, distance_scores, in_engine
@@ -89,6 +90,16 @@ def test_the_elbow_of_three_clear_groups_is_three() -> None:
     assert found["silhouette_best_k"] == 3
     assert found["inertia"] == sorted(found["inertia"], reverse=True)
     assert found["inertia"][0] == pytest.approx(3 * 280)  # z-scores: one unit per feature and row
+
+
+def test_each_k_of_the_elbow_comes_near_ten_starts_of_its_own() -> None:
+    values = np.exp(np.random.default_rng(5).normal(size=(3000, 3)))  # no clear groups, a long tail
+    scaled = (values - values.mean(axis=0)) / values.std(axis=0)
+    found = clusters.elbow(values, seed=1, starts=10)["inertia"]
+    for k, inertia in zip(clusters.ELBOW_K, found, strict=True):
+        alone = KMeans(k, n_init=10, random_state=1).fit(scaled).inertia_
+        assert inertia == pytest.approx(alone, rel=0.05), k
+    assert found == sorted(found, reverse=True)
 
 
 def test_components_by_hand() -> None:

@@ -16,7 +16,7 @@ from subsight.errors import NotFoundError, StorageError
 from subsight.results import Results
 from subsight.surfaces import report
 from subsight.surfaces.report.page import page
-from subsight.surfaces.report.rendering import dress, render
+from subsight.surfaces.report.rendering import dress
 from subsight.surfaces.report.tables import link, table
 from subsight.surfaces.report.words import column_unit, phrase
 
@@ -228,8 +228,12 @@ def test_the_head_counts_what_was_read_and_rejected(html: str) -> None:
     assert "from 2019-04-04 to 2019-04-26; the three busiest days hold 94.0 % of those shown" in head
 
 
-def test_the_same_run_gives_the_same_file(folder: Path, html: str) -> None:
-    assert page(Results(folder)) == html
+def test_the_same_run_gives_the_same_file_even_where_the_renderer_dies(folder: Path, html: str) -> None:
+    with report.Drawing(15) as drawing:
+        assert page(Results(folder), drawing) == html
+    with report.Drawing(15) as drawing:
+        drawing._renderer.kill()
+        assert page(Results(folder), drawing) == html
 
 
 def test_dates_do_not_move_with_the_machines_time_zone(tmp_path: Path) -> None:
@@ -237,8 +241,9 @@ def test_dates_do_not_move_with_the_machines_time_zone(tmp_path: Path) -> None:
 
     code = (
         "import json, sys; from subsight.answers import Answer;"
-        "from subsight.surfaces.report.rendering import render;"
-        "print(next(render([Answer.from_json(json.load(sys.stdin))]))[1])"
+        "from subsight.surfaces.report import Drawing;"
+        "answer = Answer.from_json(json.load(sys.stdin)); drawing = Drawing(15).__enter__();"
+        "drawing.begin(answer); print(drawing.result(answer)); drawing.__exit__()"
     )
     days = next(a for a in engagement() if a.id == "engagement.days")
     drawn = subprocess.run(
@@ -250,7 +255,9 @@ def test_dates_do_not_move_with_the_machines_time_zone(tmp_path: Path) -> None:
         check=True,
         timeout=60,
     ).stdout
-    assert drawn.strip() == next(render([days]))[1].strip()
+    with report.Drawing(15) as drawing:
+        drawing.begin(days)
+        assert drawn.strip() == str(drawing.result(days)).strip()
     assert ">28 Apr<" in drawn
     assert ">19 Apr<" not in drawn
 

@@ -68,18 +68,18 @@ class Insight:
         """Ingests the inputs, computes over everything ingested, and publishes a run with its report."""
         from subsight.surfaces import report
 
-        drawing = report.Drawing(self.settings.minimum_group)
-        folder = pipeline.run(
-            self.workspace,
-            inputs,
-            self.settings,
-            mapping_file=mapping,
-            studies=studies,
-            parameters_from=parameters_from,
-            on_answer=drawing.add,
-            finishers=[lambda staged: report.write(staged, staged / "report.html", drawing)],
-            progress=progress,
-        )
+        with report.Drawing(self.settings.minimum_group) as drawing:
+            folder = pipeline.run(
+                self.workspace,
+                inputs,
+                self.settings,
+                mapping_file=mapping,
+                studies=studies,
+                parameters_from=parameters_from,
+                on_answer=drawing.add,
+                finishers=[lambda staged: report.write(staged, staged / "report.html", drawing)],
+                progress=progress,
+            )
         return Results(folder)
 
     def table(self, name: str) -> pa.Table:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from subsight.answers import Answer, dumps
@@ -14,40 +17,64 @@ __all__ = ["Drawing", "write"]
 
 
 class Drawing:
-    """Charts drawn in the background while a run computes: the renderer needs no engine.
+    """Charts drawn by a process of its own while a run computes; closed with the `with` that opened it.
 
     A drawing is used for the answer that it was made of, and for no other.
     """
 
     def __init__(self, minimum_group: int) -> None:
         self._minimum_group = minimum_group
-        self._pool = ThreadPoolExecutor(1)
         self._drawn: dict[str, tuple[Answer, Future[str | None]]] = {}
-        self._pool.submit(_start_renderer)
+
+    def __enter__(self) -> Drawing:
+        self._renderer = subprocess.Popen(
+            [sys.executable, "-P", str(Path(__file__).with_name("renderer.py"))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            encoding="utf-8",
+        )  # fmt: skip
+        self._pool = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._renderer.kill()
+        self._pool.shutdown(cancel_futures=True)
+        with suppress(OSError):
+            self._renderer.communicate()
 
     def add(self, answer: Answer) -> None:
         """Draws an answer's chart as the report will show it: as published, small groups suppressed."""
         (published,) = (Answer.from_json(value) for value in json.loads(dumps([answer])))
-        shown = respectful(published, self._minimum_group)
-        self._drawn[answer.id] = shown, self._pool.submit(_draw, shown)
+        self.begin(respectful(published, self._minimum_group))
 
-    def of(self, answer: Answer) -> str | None:
-        """The chart drawn of exactly this answer, or None."""
+    def begin(self, answer: Answer) -> None:
+        """Draws this answer's chart, unless it was drawn already."""
         drawn = self._drawn.get(answer.id)
-        return drawn[1].result() if drawn and drawn[0] == answer else None
+        if drawn is None or drawn[0] != answer:
+            self._drawn[answer.id] = answer, self._pool.submit(self._draw, answer)
 
+    def result(self, answer: Answer) -> str | None:
+        """The chart of an answer that was begun, as SVG; None where it has none."""
+        return self._drawn[answer.id][1].result()
 
-def _start_renderer() -> None:
-    """Half a second's work, done before the first chart is there."""
-    import vl_convert
+    def _draw(self, answer: Answer) -> str | None:
+        from subsight.surfaces.report import rendering
 
-    vl_convert.vegalite_to_svg({"data": {"values": [{}]}, "mark": "point"}, allowed_base_urls=[])
+        spec = rendering.spec(answer)
+        return None if spec is None else rendering.dressed(answer, self._svg(spec))
 
+    def _svg(self, spec: str) -> str:
+        to, back = self._renderer.stdin, self._renderer.stdout
+        try:
+            if to is not None and back is not None:
+                to.write(spec + "\n")
+                to.flush()
+                if svg := json.loads(back.readline()):
+                    return str(svg)
+        except (OSError, ValueError):
+            pass  # the process ended: slower here, but drawn
+        import vl_convert
 
-def _draw(answer: Answer) -> str | None:
-    from subsight.surfaces.report.rendering import render
-
-    return dict(render([answer])).get(answer.id)
+        return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
 
 
 def write(run: Path, output: Path, drawing: Drawing | None = None) -> None:
@@ -56,7 +83,7 @@ def write(run: Path, output: Path, drawing: Drawing | None = None) -> None:
     Args:
         run: a run's folder with its manifest, answers, quality and models.
         output: the HTML file.
-        drawing: charts that were drawn already.
+        drawing: charts that were begun already.
 
     Raises:
         NotFoundError: the folder holds no run.
@@ -66,7 +93,9 @@ def write(run: Path, output: Path, drawing: Drawing | None = None) -> None:
     from subsight.errors import StorageError
     from subsight.surfaces.report.page import page
 
-    html = page(Results(run), drawing)
+    results = Results(run)
+    with nullcontext(drawing) if drawing else Drawing(results.minimum_group) as charts:
+        html = page(results, charts)
     try:
         write_atomically(output, html)
     except OSError as error:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from subsight.results import Answer, Results
-from subsight.surfaces.report.rendering import render
 from subsight.surfaces.report.tables import Table, table
 from subsight.surfaces.report.words import phrase, sentence, unit_label
 
@@ -45,29 +43,26 @@ class Model:
     caption: str
 
 
-def page(results: Results, drawing: Drawing | None = None) -> str:
-    """The report of a run as HTML; charts that are not drawn yet are drawn here."""
+def page(results: Results, drawing: Drawing) -> str:
+    """The report of a run as HTML."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     sections = [_section(results, study) for study in _ordered(results.studies())]
     inputs = _quality(results)
     answers = [answer for section in [*sections, inputs] for answer in section.answers]
+    for answer in answers:
+        drawing.begin(answer)
     known = frozenset(answer.id for answer in answers)
-    # The renderer's thread draws while this one lays out tables.
-    with ThreadPoolExecutor(1) as pool:
-        drawn = {answer.id: svg for answer in answers if drawing and (svg := drawing.of(answer))}
-        remaining = [answer for answer in answers if answer.id not in drawn]
-        others = pool.submit(lambda: dict(render(remaining)))
-        tables = {answer.id: table(answer.rows, known, group_size=answer.group_size) for answer in answers}
-        models = [_model(name, record) for name, record in results.models().items()]
-        environment = Environment(
-            loader=PackageLoader(__package__, "templates"),
-            autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
-        )  # fmt: skip
-        _extend(environment, known)
-        template = environment.get_template("report.html.jinja")
-        charts = {id: Markup(svg) for id, svg in (drawn | others.result()).items()}
+    tables = {answer.id: table(answer.rows, known, group_size=answer.group_size) for answer in answers}
+    models = [_model(name, record) for name, record in results.models().items()]
+    environment = Environment(
+        loader=PackageLoader(__package__, "templates"),
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
+    )  # fmt: skip
+    _extend(environment, known)
+    template = environment.get_template("report.html.jinja")
+    charts = {answer.id: Markup(svg) for answer in answers if (svg := drawing.result(answer))}
     html = template.render(
         manifest=results.manifest, quality=results.quality, sections=sections, inputs=inputs, tables=tables,
         charts=charts, models=models, headlines=_headlines(results), definitions=_definitions(results),

@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
 from subsight.results import Answer
 from subsight.surfaces.report.words import column_unit, is_name, named, spelled
 
-__all__ = ["WIDTH", "dress", "render"]
+__all__ = ["WIDTH", "dress", "dressed", "spec"]
 
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -82,19 +82,16 @@ _DAYS: Final[Spec] = {
 _DISCRETE: Final = frozenset({"nominal", "ordinal"})
 
 
-def render(answers: Iterable[Answer]) -> Iterator[tuple[str, str]]:
-    """The chart of each answer that has one and has rows, as SVG text, by the answer's id.
+def spec(answer: Answer) -> str | None:
+    """What the renderer is to draw for an answer, on one line; None where it has no chart or no rows."""
+    if answer.chart is None or not answer.rows:
+        return None
+    return json.dumps(dress(answer.chart, answer.rows), allow_nan=False, default=str)
 
-    Charts come one after the other: the renderer has one thread, and lets Python's others run meanwhile.
-    """
-    import vl_convert
 
-    for answer in answers:
-        if answer.chart is None or not answer.rows:
-            continue
-        spec = json.dumps(dress(answer.chart, answer.rows), allow_nan=False, default=str)
-        svg = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
-        yield answer.id, follow_page(svg, answer.id, answer.reading[0] if answer.reading else answer.question)
+def dressed(answer: Answer, svg: str) -> str:
+    """The renderer's drawing of an answer as a part of the page."""
+    return follow_page(svg, answer.id, answer.reading[0] if answer.reading else answer.question)
 
 
 def dress(spec: Mapping[str, Any], rows: Rows) -> Spec:
