@@ -32,7 +32,7 @@ from subsight.settings import Settings
 from subsight.sources import files, inspection, mapping, xdr
 from subsight.store import Frame, Store, open_store
 from subsight.studies import Inputs, answer_all
-from subsight.tables import SESSIONS, THROUGHPUT_SHARES
+from subsight.tables import SESSIONS
 from subsight.workspace import Batch, Workspace, content_hash
 
 __all__ = ["STUDIES", "Ingested", "ingest", "inspect", "run", "score"]
@@ -51,11 +51,15 @@ Finisher = Callable[[Path], None]
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one input became; `is_new` is false where the same content was there already."""
+    """What one input became; `is_new` is false where the same content was there already.
+
+    It then stays as it was read; `ignored` says which of the present options it was not read with.
+    """
 
     name: str
     batch: Batch
     is_new: bool
+    ignored: str = ""
 
 
 @dataclass
@@ -131,7 +135,9 @@ def _ingest_file(
     content = content_hash(path)
     existing = workspace.batch("sessions", content)
     if existing:
-        return Ingested(path.name, existing, is_new=False)
+        asked = {"identifiers": settings.identifiers, "time_zone": settings.time_zone}
+        asked |= {"mapping": chosen.name} if chosen else {}
+        return Ingested(path.name, existing, is_new=False, ignored=existing.ignores(asked))
     vendor = chosen or inspection.choose(store, file, settings)
     parsed = xdr.parse(store, file, vendor, settings)
     earlier = [batch.rows for batch in workspace.batches("sessions")]
@@ -222,12 +228,11 @@ def run(
     settings = settings or load(workspace.settings_file)
     wanted = _wanted(studies)
     warm = threading.Thread(target=_import_learning, daemon=True)
-    if not parameters_from:
-        warm.start()
     clock = _Clock(progress)
     with workspace.writing() as scratch, _store(settings, scratch) as store:
-        if inputs:
-            _ingest(store, workspace, inputs, settings, mapping_file, clock)
+        if not parameters_from:
+            warm.start()
+        known = _ingest(store, workspace, inputs, settings, mapping_file, clock) if inputs else []
         batches = workspace.batches("sessions")
         if not batches:
             raise InputError(
@@ -244,7 +249,7 @@ def run(
             )
         given = _given_parameters(workspace, parameters_from)
         with workspace.staged_run() as folder:
-            _compute(store, workspace, batches, settings, wanted, given, folder, clock, on_answer)
+            _compute(store, workspace, batches, known, settings, wanted, given, folder, clock, on_answer)
             for finish in finishers:
                 with clock.stage("report"):
                     finish(folder)
@@ -282,6 +287,7 @@ def _compute(
     store: Store,
     workspace: Workspace,
     batches: Sequence[Batch],
+    ingested: Sequence[Ingested],
     settings: Settings,
     wanted: tuple[str, ...],
     given: Mapping[str, Any] | None,
@@ -301,7 +307,7 @@ def _compute(
         if sum(batch.manifest["accepted"] for batch in batches) <= _KEPT_SESSIONS:
             sessions = store.keep(sessions)
         profiles = profile(store, sessions, contract)
-        quality = _quality(store, batches, everything, settings)
+        quality = _quality(store, batches, ingested, everything, settings)
     base = Inputs(
         store, sessions, profiles, contract, settings, treated, {}, quality, _carried(workspace, wanted)
     )
@@ -343,8 +349,19 @@ def _contract(batches: Sequence[Batch]) -> Contract:
     return SESSIONS.expand(tuple(Application(slug, name) for slug, name in apps.items()))
 
 
-def _quality(store: Store, batches: Sequence[Batch], sessions: Frame, settings: Settings) -> dict[str, Any]:
+def _quality(
+    store: Store,
+    batches: Sequence[Batch],
+    ingested: Sequence[Ingested],
+    sessions: Frame,
+    settings: Settings,
+) -> dict[str, Any]:
     manifests = [batch.manifest for batch in batches]
+    ignored = [
+        {"column": one.name, "check": "options", "severity": "warning",
+         "count": one.batch.manifest["accepted"], "text": one.ignored}
+        for one in ingested if one.ignored
+    ]  # fmt: skip
     findings: dict[tuple[str, str, str], dict[str, Any]] = {}
     for finding in (f for m in manifests for f in m["findings"]):
         key = finding["column"], finding["check"], finding["severity"]
@@ -360,7 +377,7 @@ def _quality(store: Store, batches: Sequence[Batch], sessions: Frame, settings: 
     return {
         **{key: sum(m[key] for m in manifests)
            for key in ("records", "accepted", "rejected", "without_subscriber_count")},
-        "findings": list(findings.values()),
+        "findings": [*findings.values(), *ignored],
         "rejects": [{"column": c, "reason": r, "count": n} for (c, r), n in sorted(rejects.items())],
         "coverage": [{**row, "local_date": row["local_date"].isoformat()} for row in days],
         "periods": coverage.periods(store, known_sessions, days, settings),
@@ -389,7 +406,7 @@ def _fit_regressions(
     values = fitting.whole(fitting.sample(store, scored, given, settings.fit_limit), given)
     if len(values) < satisfaction.LEAST_ROWS:
         return {}
-    names = _behaviour(contract)
+    names = satisfaction.habits(contract)
     frame, target = _with_mix(scored, contract), "satisfaction_score"
     period: satisfaction.Period = "same"
     if quality["periods"]["comparable"]:
@@ -418,14 +435,6 @@ def _fit_regressions(
     with suppress(ConfigurationError):
         found["behaviour"] = satisfaction.behaviour(columns, wanted, **knobs, period=period)
     return found
-
-
-def _behaviour(contract: Contract) -> list[str]:
-    """What a subscriber does, apart from how much: nothing here defines a score."""
-    hours = ["night_share", "morning_share", "afternoon_share", "evening_share"]
-    bands = [name for names in THROUGHPUT_SHARES for name in names]
-    mix = [f"app_{app.slug}_share" for app in contract.applications]
-    return [*mix, *hours, "activity_dl_ms", "activity_ul_ms", *bands, "handset_manufacturer"]
 
 
 def _with_mix(profiles: Frame, contract: Contract) -> Frame:
@@ -458,13 +467,6 @@ def score(workspace: Workspace, rows: Any, settings: Settings | None = None) -> 
         )
     with _store(settings) as store:
         return store.arrow(fitting.score(store.from_arrow(table), models))
-
-
-def reveal(workspace: Workspace, table: Any, clear_ids: Path) -> Any:
-    """An Arrow table with a column `msisdn` for those subscribers whose clear numbers the caller has."""
-    from subsight.privacy import reveal as join
-
-    return join(table, clear_ids, workspace.key())[0]
 
 
 # Answers

@@ -6,6 +6,7 @@ Every surface reads through here, so no chart, table or export of an answer sees
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from subsight.answers import Answer
 from subsight.contracts import Column
 from subsight.errors import NotFoundError, WorkspaceError
-from subsight.privacy import suppress
+from subsight.privacy import PSEUDONYM_LENGTH, normalise, pseudonym, suppress
+from subsight.privacy import reveal as join_clear
 from subsight.tables import SESSIONS
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Column", "Results"]
 
 _RANKED: Final = "Rows are single pseudonymous subscribers, ranked: no group is small, none is suppressed."
+_BEGINNING: Final = re.compile(rf"([0-9a-f]{{8,{PSEUDONYM_LENGTH}}})(?:…|\.\.\.)")
 
 
 class Results:
@@ -131,6 +134,44 @@ class Results:
             return table.select(columns) if columns else table
         return pq.read_table(self.path(name), columns=columns)
 
+    def subscriber(self, identifier: str, key: bytes) -> dict[str, Any]:
+        """All that the run's tables hold of one subscriber, null where a table has no such row.
+
+        `identifier` is a clear MSISDN in any spelling, a pseudonym, or the beginning of one: at least
+        8 hex digits and an ellipsis, as the terminal shows it. `key` is the workspace's.
+
+        Raises:
+            NotFoundError: nobody is called so, or more than one.
+        """
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        known = pc.field("subscriber_id").isin(_spellings(identifier, key))
+        if start := _BEGINNING.fullmatch(identifier.strip().lower()):
+            known |= pc.starts_with(pc.field("subscriber_id"), start[1])
+        found: dict[str, Any] = {}
+        for name in self.tables():
+            rows = pq.read_table(self.path(name), filters=known).to_pylist()
+            if len(rows) > 1:
+                raise NotFoundError(
+                    "more than one subscriber is called so",
+                    found=f"{len(rows)} pseudonyms that begin with {start[1] if start else identifier}",
+                    do="give the whole pseudonym: show --format json prints it",
+                )
+            found |= rows[0] if rows else {}
+        if not found:
+            raise NotFoundError(
+                f"the run {self.manifest['run']} has no such subscriber",
+                found="an identifier that none of its sessions carries",
+                expected="a clear MSISDN with its country code, or a pseudonym of this workspace",
+                do="check the number and, where SUBSIGHT_KEY gives the key, that it is the same",
+            )
+        return found
+
+    def reveal(self, table: pa.Table, clear_ids: Path, key: bytes) -> pa.Table:
+        """The table with a column `msisdn` for those whose clear numbers are given (see `privacy.reveal`)."""
+        return join_clear(table, clear_ids, key)[0]
+
     def models(self) -> dict[str, Mapping[str, Any]]:
         """The fit records of the run's models by name: features, parameters, fit, card."""
         files = sorted((self.folder / "models").glob("*.json"))
@@ -160,6 +201,12 @@ class Results:
                 expected="JSON as a run publishes it",
                 do="publish the run again",
             ) from error
+
+
+def _spellings(identifier: str, key: bytes) -> list[str]:
+    """What a subscriber of that name may be called in a table: pseudonymous, or clear by choice."""
+    clear = normalise(identifier)
+    return [identifier.strip().lower(), *([clear, pseudonym(clear, key)] if clear else [])]
 
 
 def respectful(answer: Answer, minimum_group: int) -> Answer:

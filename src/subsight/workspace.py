@@ -33,6 +33,16 @@ class Batch:
     rejects: Path
     manifest: Mapping[str, Any]
 
+    def ignores(self, asked: Mapping[str, str]) -> str:
+        """In words, which options the batch was not read with; nothing where it was read with all."""
+        other = [name for name, value in asked.items() if self.manifest[name] != value]
+        said = "; ".join(f"{name} {self.manifest[name]}, not {asked[name]}" for name in other)
+        return (
+            f"known already and kept as it was read, with {said}: a new workspace reads it anew"
+            if said
+            else ""
+        )
+
 
 class Workspace:
     """A directory that holds everything Subsight knows of one operator."""

@@ -35,7 +35,8 @@ from subsight.surfaces import cli
 from subsight.workspace import Workspace
 
 KEY = "a key of thirty-two characters.."
-COMMANDS = ("demo", "simulate", "inspect", "ingest", "run", "show", "export", "report", "runs")
+COMMANDS = ("demo", "simulate", "inspect", "ingest", "run", "show", "subscriber", "export",
+            "report", "runs")  # fmt: skip
 SUBSCRIBERS, SESSIONS = 300, 1500
 Records = list[list[str]]
 
@@ -262,6 +263,33 @@ def test_export_reveals_only_what_the_caller_knows(
     }
 
 
+def test_a_subscriber_is_found_by_clear_number_or_pseudonym(
+    subsight: Command, base: Path, table: tuple[list[str], Records]
+) -> None:
+    number = table[1][7][table[0].index("msisdn")]
+    known = pseudonym(number, KEY.encode())
+    mine = [row for row in table[1] if row[table[0].index("msisdn")] == number]
+    spellings = (
+        number,
+        f"+{number[:2]} {number[2:]}",
+        known,
+        known.upper(),
+        f"{known[:8]}…",
+        f"{known[:9]}...",
+    )
+    for name in spellings:
+        said = subsight("subscriber", base, name, "--format", "json")
+        assert said.code == 0, said.err
+        found = json.loads(said.out)
+        assert found["subscriber_id"] == known
+        assert found["session_count"] == len(mine)
+        assert 0 <= found["satisfaction_index"] <= 100
+        assert number not in said.out
+    assert "satisfaction index" in subsight("subscriber", base, number).out
+    for name in ("34600000000", known[:8], known[:31] + "…" + "0", "", "…", "*"):
+        _explained(subsight("subscriber", base, name), 9, "no such subscriber")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [
@@ -395,6 +423,19 @@ def test_broken_lines_are_counted_by_what_is_wrong(subsight: Command, extract: P
         ("another number of fields", 1),
         ("not in the file's encoding", 1),
     }
+
+
+def test_options_that_come_too_late_for_a_file_are_said_to_have_no_effect(
+    subsight: Command, extract: Path, workspace: Path
+) -> None:
+    late = ("--workspace", workspace, "--identifiers", "clear", "--time-zone", "Asia/Tokyo")
+    said = subsight("ingest", "xdr", extract, *late)
+    assert said.code == 0, said.err
+    assert "with identifiers pseudonymous, not clear; time_zone UTC, not Asia/Tokyo" in said.out
+    said = subsight("run", extract, *late, "--studies", "memo")
+    assert f"warning   {extract.name}: known already and kept as it was read" in said.out
+    said = subsight("run", extract, "--workspace", workspace, "--studies", "memo")
+    assert "known already" not in said.out
 
 
 def test_duplicates_and_the_same_file_count_once(

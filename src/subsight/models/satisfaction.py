@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from subsight.contracts import Contract
 from subsight.errors import ConfigurationError
+from subsight.tables import THROUGHPUT_SHARES
 from subsight.units import unit_of
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     Rows = NDArray[np.intp]
     Column = Floats | Sequence[str | None]
 
-__all__ = ["behaviour", "identity", "refuse_leaks"]
+__all__ = ["behaviour", "habits", "identity", "refuse_leaks"]
 
 Period = Literal["same", "second from first"]
 
@@ -47,6 +49,14 @@ _PREFIXES: Final = {
     "throughput": "mean throughput is what the experience score is made of",
 }
 _WORDS: Final = ("score", "index", "cluster", "satisfaction")
+
+
+def habits(contract: Contract) -> list[str]:
+    """The features of `behaviour`: what a subscriber does, apart from how much. None defines a score."""
+    hours = ["night_share", "morning_share", "afternoon_share", "evening_share"]
+    bands = [name for names in THROUGHPUT_SHARES for name in names]
+    mix = [f"app_{app.slug}_share" for app in contract.applications]
+    return [*mix, *hours, "activity_dl_ms", "activity_ul_ms", *bands, "handset_manufacturer"]
 
 
 def refuse_leaks(features: Iterable[str], period: Period = "same") -> dict[str, str]:

@@ -183,11 +183,13 @@ def ingest(
     with _progress() as progress:
         found = insight.ingest(*inputs, mapping=mapping, progress=progress)
     if output is Output.json:
-        _print_json([{**entry.batch.manifest, "is_new": entry.is_new} for entry in found])
+        _print_json(
+            [{**entry.batch.manifest, "is_new": entry.is_new, "ignored": entry.ignored} for entry in found]
+        )
         return
     for entry in found:
         counts = entry.batch.manifest
-        state = "read" if entry.is_new else "known already"
+        state = "read" if entry.is_new else entry.ignored or "known already"
         print(f"{entry.name}: {state}, {counts['accepted']:,} accepted, {counts['rejected']:,} rejected")
 
 
@@ -259,6 +261,22 @@ def show(
         return
     for answer in answers:
         tables.print_answer(answer, rows)
+
+
+@app.command(epilog="Example: subsight subscriber tellco '+33 6 64 96 22 39'")
+def subscriber(
+    workspace: WorkspaceArgument,
+    identifier: Annotated[str, typer.Argument(metavar="ID", help="A clear MSISDN, or a pseudonym.")],
+    output: FormatOption = Output.text,
+) -> None:
+    """Print one subscriber's scores and profile; a clear number is turned into its pseudonym first."""
+    from subsight.surfaces import tables
+
+    found = _insight(workspace).subscriber(identifier)
+    if output is Output.json:
+        _print_json(found)
+    else:
+        tables.print_subscriber(found)
 
 
 @app.command(epilog="Example: subsight export tellco mysql://root@127.0.0.1/test --table satisfaction")

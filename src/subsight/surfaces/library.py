@@ -90,6 +90,10 @@ class Insight:
         """The current run's answer to a question, such as `engagement.clusters`."""
         return self.results.answer(question)
 
+    def subscriber(self, identifier: str) -> dict[str, Any]:
+        """One subscriber's profile and scores, by clear MSISDN or pseudonym (see `Results.subscriber`)."""
+        return self.results.subscriber(identifier, self.workspace.key())
+
     def score(self, profiles: pa.Table | list[dict[str, Any]]) -> pa.Table:
         """Profiles scored by the current run's models (see `pipeline.score`)."""
         return pipeline.score(self.workspace, profiles, self.settings)
@@ -131,5 +135,5 @@ class Insight:
 
         chosen = self.results.table(table)
         if reveal is not None:
-            chosen = pipeline.reveal(self.workspace, chosen, Path(reveal))
+            chosen = self.results.reveal(chosen, Path(reveal), self.workspace.key())
         return export(chosen, target, name=name or table.replace(".", "_"), if_exists=if_exists)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from subsight.surfaces.report.words import phrase
 from subsight.units import format_value, unit_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from subsight.sources.inspection import Inspection
     from subsight.surfaces.export import Evidence
 
-__all__ = ["print_answer", "print_evidence", "print_inspection"]
+__all__ = ["print_answer", "print_evidence", "print_inspection", "print_subscriber"]
 
 _WIDE = 400
 
@@ -64,6 +65,19 @@ def print_answer(answer: Answer, limit: int) -> None:
         console.print(Text(f"  {sentence}"))
     for note in answer.notes:
         console.print(Text(f"  note: {note}", style="dim"))
+
+
+def print_subscriber(found: Mapping[str, Any]) -> None:
+    """One subscriber: scores first, then the profile; what was never observed is left out."""
+    console = _console()
+    console.print(Text(f"subscriber {found['subscriber_id']}\n", style="bold"))
+    scores = {name for name in found if name.startswith(("engagement_", "experience_", "satisfaction_"))}
+    names = [name for name in found if name != "subscriber_id" and found[name] is not None]
+    rows = [
+        {"": phrase(name), " ": _cell(name, found[name])}
+        for name in sorted(names, key=lambda name: name not in scores)
+    ]
+    console.print(_table(rows, len(rows)))
 
 
 def print_inspection(found: Inspection) -> None:
