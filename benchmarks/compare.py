@@ -24,7 +24,7 @@ DIFFERENCES = (
     "identifiers: Subsight replaces MSISDN, IMSI and IMEI by HMAC-SHA256 pseudonyms; the baseline keeps them",
     "silhouette: the same 10,000-subscriber sample size; Subsight computes all k in one pass over distances",
     "k-means: the groups by the same scikit-learn KMeans with ten starts; for the elbow Subsight grows each "
-    "k from the one before (the best 3 of 10 drawn points are followed), the baseline starts each k ten times",
+    "k from the one before (the best 3 of 10 drawn points are followed), the baseline starts each ten times",
     "charts: Vega-Lite to SVG against matplotlib and seaborn to SVG",
     "durability: Subsight hashes the input, fsyncs and publishes atomically; the baseline writes files",
 )
