@@ -40,3 +40,14 @@ def test_charts_below_one_another_are_all_drawn() -> None:
     parts = [charts.facet(one, "of", free="both"), charts.facet(one, "of", free="both")]
     assert len(_bars(charts.below(*parts))) == 8
     assert charts.below(one) == one
+
+
+@pytest.mark.parametrize(("values", "blue"), [((0.6, 0.9), False), ((-0.9, -0.6), True)])
+def test_each_side_of_zero_has_its_colour_whatever_the_values(
+    values: tuple[float, float], blue: bool
+) -> None:
+    rows = [{"a": "xy"[i], "b": "z", "r": value} for i, value in enumerate(values)]
+    spec = {**charts.heat("a", "b", "r", diverging=True, text=None), "data": {"values": rows}}
+    svg = vl_convert.vegalite_to_svg(json.dumps(spec), allowed_base_urls=[])
+    fills = re.findall(r'aria-roledescription="rect mark"[^>]*fill="rgb\((\d+), \d+, (\d+)\)"', svg)
+    assert [int(of_blue) > int(of_red) for of_red, of_blue in fills] == [blue, blue]

@@ -8,16 +8,18 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_run import EVIL, PSEUDONYM, engagement, experience, fake_run, memo, overview
 
 from subsight.errors import NotFoundError, StorageError
 from subsight.results import Results
+from subsight.studies import charts
 from subsight.surfaces import report
 from subsight.surfaces.report.page import page
 from subsight.surfaces.report.rendering import dress
-from subsight.surfaces.report.tables import link, table
+from subsight.surfaces.report.tables import link, note, table
 from subsight.surfaces.report.words import column_unit, phrase
 
 
@@ -148,6 +150,14 @@ def test_a_row_about_a_variable_is_said_in_that_variables_unit() -> None:
     ("name", "words", "unit"),
     [
         ("app_social_media_dl_bytes", "social media downlink", "bytes"),
+        ("app_youtube_ul_bytes", "YouTube uplink", "bytes"),
+        ("dl_volume_31250_to_125000_s", "downlink of 31.25 to 125 kB", "s"),
+        ("ul_above_300_kbps_share", "uplink above 300 kbps", "share"),
+        ("dl_250_to_1000_kbps_share", "downlink of 250 to 1,000 kbps", "share"),
+        ("total_bytes", "total volume", "bytes"),
+        ("bytes", "volume", "bytes"),
+        ("is_best_silhouette", "best silhouette", None),
+        ("handset_manufacturer=Wiko Global Sasu", "handset manufacturer: Wiko Global Sasu", None),
         ("rtt_ms_raw", "RTT raw", "ms"),
         ("tcp_retransmission_bytes_median", "TCP retransmission median", "bytes"),
         ("subscriber_id", "subscriber", "identifier"),
@@ -162,8 +172,98 @@ def test_names_become_words_and_units(name: str, words: str, unit: str | None) -
 
 def test_links_are_made_of_known_answers_only() -> None:
     assert str(link("see a.b, c.d & <i>", {"a.b"})) == (
-        'see <a class="id" href="#a.b">a.b</a>, c.d &amp; &lt;i&gt;'
+        'see <a class="id" href="#a.b">a.<wbr>b</a>, c.d &amp; &lt;i&gt;'
     )
+
+
+def test_an_id_breaks_between_its_words_and_a_named_column_is_said_in_words() -> None:
+    assert str(link("experience.by_handset", {"experience.by_handset"})) == (
+        '<a class="id" href="#experience.by_handset">experience.<wbr>by_<wbr>handset</a>'
+    )
+    said = note("is_fill: under the policy `mean`, not rtt_ms", (), {"is_fill", "rtt_ms"})
+    assert str(said) == (
+        '<abbr title="is_fill">Fill</abbr>: under the policy <code>mean</code>, not '
+        '<abbr title="rtt_ms">RTT</abbr>'
+    )
+    assert str(note("ties go to other_name", (), {"is_fill"})) == "Ties go to other_name"
+
+
+def test_values_of_a_row_are_said_in_its_unit_whatever_the_column() -> None:
+    made = table(
+        [
+            {"variable": "dl_bytes", "unit": "bytes", "mean_raw": 8.8e9, "variance_raw": 4.0},
+            {"variable": "best against worst", "unit": "share points", "mean_raw": 0.0506},
+            {"variable": "handset_manufacturer=Apple", "unit": "share", "mean_raw": 0.25},
+        ],
+        (),
+    )
+    assert made is not None
+    assert [[str(cell.shown) for cell in row[:3]] for row in made.rows] == [
+        ["downlink", "bytes", "8.80 GB"],
+        ["best against worst", "points", "5.1 points"],
+        ["handset manufacturer: Apple", "%", "25.0 %"],
+    ]
+    assert made.rows[0][3].shown == "4"
+
+
+def test_a_table_may_be_wide_and_hold_prose() -> None:
+    columns = {f"mean_{i}": i for i in range(9)}
+    kinds = [
+        table([row], ()) for row in ({"k": 1}, columns, {"text": "x " * 30}, {**columns, "t": "x " * 30})
+    ]
+    assert [made.kind for made in kinds if made] == ["plain", "wide", "prose", "prose wide widest"]
+    widest = table([{f"mean_{i}": i for i in range(13)}], ())
+    assert widest is not None
+    assert widest.kind == "wide widest"
+
+
+def dressed_chart(spec: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The encodings of a chart as it is drawn."""
+    encoding: dict[str, Any] = dress(spec, rows)["encoding"]
+    return encoding
+
+
+def test_labels_of_features_are_words_and_bars_need_no_title_beside_their_names() -> None:
+    rows = [{"feature": "handset_manufacturer=Apple", "coefficient": 0.1}]
+    y = dressed_chart(charts.bars("feature", "coefficient"), rows)["y"]
+    assert y["title"] is None
+    assert '"handset_manufacturer=Apple": "handset manufacturer: Apple"' in y["axis"]["labelExpr"]
+
+
+def test_axis_titles_say_a_unit_only_where_the_labels_do_not() -> None:
+    rows = [{"decile": 1, "total_bytes": 5e9, "session_count": 3, "rtt_ms": 20, "night_share": 0.5}]
+    titles = {
+        name: dressed_chart(charts.bars("decile", name, vertical=True), rows)["y"]["title"]
+        for name in ("total_bytes", "session_count", "rtt_ms", "night_share", "value")
+    }
+    assert titles == {
+        "total_bytes": "total volume",
+        "session_count": "sessions",
+        "rtt_ms": "RTT (ms)",
+        "night_share": "night share",
+        "value": None,
+    }
+
+
+def test_a_legend_has_as_many_columns_as_its_longest_label_leaves_room_for() -> None:
+    def columns(*labels: str) -> int:
+        rows = [{"of": label, "kind_of": label, "mean": 1} for label in labels]
+        count: int = dressed_chart(charts.bars("of", "mean", colour="kind_of"), rows)["color"]["legend"][
+            "columns"
+        ]
+        return count
+
+    assert columns("Apple", "Samsung", "Huawei") == 3
+    assert columns("correlation", "correlation if independent") == 2
+    assert columns("a label of more than half of the width of the chart", "b") == 1
+
+
+def test_yes_and_no_in_a_legend_and_numbers_that_stand_upright() -> None:
+    rows = [{"rank": 0.25 * i, "session_share": 0.1, "is_fill": i == 1} for i in range(40)]
+    found = dressed_chart(charts.bars("rank", "session_share", colour="is_fill", vertical=True), rows)
+    assert found["color"]["title"] == "fill value"
+    assert "'yes' : 'no'" in found["color"]["legend"]["labelExpr"]
+    assert found["x"]["axis"]["labelAngle"] == 0
 
 
 def test_every_chart_is_well_formed_named_and_follows_the_page(html: str) -> None:
@@ -206,7 +306,7 @@ def test_categories_folded_from_columns_are_said_in_words(html: str) -> None:
     article = html.split('<article id="engagement.clusters"')[1].split("</article>")[0]
     drawn = read(article.split("<figure>")[1].split("</figure>")[0]).text
     assert "mean duration (s)" in drawn
-    assert "mean total (bytes)" in drawn
+    assert "mean volume (bytes)" in drawn
 
 
 def test_what_was_carried_forward_says_from_where_and_whether_it_is_stale(html: str) -> None:
@@ -378,4 +478,4 @@ def test_on_paper_closed_tables_are_open_and_none_is_cut(html: str, tmp_path: Pa
     # The last row of a table that is closed on the screen, and the last column of the widest table.
     assert re.search(r"23\s+cluster 2\s+21\.7 %", text)
     assert re.search(r"Outlier\s+count|Outlier", text)
-    assert re.search(r"throughput downlink\s+104 kbps.*\s29,731\s+12\b", text)
+    assert re.search(r"throughput\s+104 kbps.*\s29,731\s+12\b", text)

@@ -94,9 +94,11 @@ def points(x: str, y: str, *, colour: str | None = None, size: str | None = None
 
 
 def heat(x: str, y: str, value: str, *, diverging: bool = False, text: str | None = ".2f") -> Spec:
-    """A grid of cells coloured by a quantity; `diverging` centres the colours on zero."""
+    """A grid of cells coloured by a quantity; `diverging` is for one that runs from -1 over 0 to 1."""
     colour: Spec = {"field": value, "type": "quantitative", "title": _title(value)}
-    colour["scale"] = {"scheme": "blueorange", "domainMid": 0} if diverging else {"scheme": "blues"}
+    colour["scale"] = (
+        {"scheme": "blueorange", "domain": [-1, 1], "domainMid": 0} if diverging else {"scheme": "blues"}
+    )
     encoding: Spec = {
         "x": {"field": x, "type": "nominal", "sort": None, "title": None},
         "y": {"field": y, "type": "nominal", "sort": None, "title": None},

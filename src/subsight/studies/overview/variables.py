@@ -342,7 +342,11 @@ def dispersion(inputs: Inputs) -> Answer:
     ]
     chart = charts.bars("variable", "coefficient_of_variation", colour="values")
     kinds = ["coefficient_of_variation_raw", "coefficient_of_variation_treated"]
-    chart["transform"] = [{"fold": kinds, "as": ["values", "coefficient_of_variation"]}]
+    short = "replace(datum.values, 'coefficient_of_variation_', '')"
+    chart["transform"] = [
+        {"fold": kinds, "as": ["values", "coefficient_of_variation"]},
+        {"calculate": short, "as": "values"},
+    ]
     chart["encoding"]["x"]["axis"] = {"format": "~g"}
     strong = [row for row in rows if abs(row["skew_raw"] or 0) > 1]
     return Answer(

@@ -215,7 +215,10 @@ def _score_and_index(inputs: Inputs) -> Answer:
             f"{area.capitalize()}: {words.correlation(r, n)} between score and index{said}; "
             f"{told(misleading)} of subscribers have a score above the mean with an index that is not."
         )
-    chart = charts.facet(charts.heat("score", "index", "subscriber_share", text=".0%"), "measure")
+    cells = charts.heat("score", "index", "subscriber_share", text=".0%")
+    for axis in ("x", "y"):  # both have the same two labels
+        cells["encoding"][axis]["title"] = cells["encoding"][axis]["field"]
+    chart = charts.facet(cells, "measure")
     return Answer(q.id, q.text, rows, tuple(reading), chart, facts, group_size="subscriber_count")
 
 

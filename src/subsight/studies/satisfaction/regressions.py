@@ -42,6 +42,8 @@ def _regression(name: str, text: str, says: Callable[[Mapping[str, Any]], tuple[
             for i, value in enumerate(fit["residual_deciles"])
         ]
         chart = charts.lines("decile", "value", zero=False)
+        chart["encoding"]["x"]["title"] = "subscribers with a smaller residual (%)"
+        chart["encoding"]["y"]["title"] = "residual"
         # Without the extremes, which would flatten everything between them.
         inner = "datum.statistic === 'residual' && datum.decile > 0 && datum.decile < 100"
         chart["transform"] = [{"filter": inner}]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from subsight.results import Answer, Results
 from subsight.surfaces.report.tables import Table, table
-from subsight.surfaces.report.words import phrase, sentence, unit_label
+from subsight.surfaces.report.words import phrase, sentence, spelled, unit_label
 
 if TYPE_CHECKING:
     from subsight.surfaces.report import Drawing
@@ -18,6 +18,7 @@ __all__ = ["page"]
 _ORDER: Final = ("memo", "overview", "engagement", "experience", "satisfaction")
 _TITLES: Final = {"memo": "Decision memo"}
 _OPEN_ROWS: Final = 12
+_LONG: Final = 90
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def page(results: Results, drawing: Drawing) -> str:
     html = template.render(
         manifest=results.manifest, quality=results.quality, sections=sections, inputs=inputs, tables=tables,
         charts=charts, models=models, headlines=_headlines(results), definitions=_definitions(results),
-        minimum=results.minimum_group, open_rows=_OPEN_ROWS,
+        minimum=results.minimum_group, open_rows=_OPEN_ROWS, long=_LONG,
     )  # fmt: skip
     return html.lstrip()  # nothing may stand before the document type
 
@@ -74,11 +75,12 @@ def page(results: Results, drawing: Drawing) -> str:
 def _extend(environment: Any, known: frozenset[str]) -> None:
     from markupsafe import Markup
 
-    from subsight.surfaces.report.tables import link
+    from subsight.surfaces.report.tables import link, note
     from subsight.surfaces.report.words import cell_text, column_unit
 
     environment.filters |= {
         "link": lambda text: link(text, known),
+        "note": lambda text, answer: note(text, known, answer.columns),
         "phrase": lambda name: sentence(phrase(name)),
         "value": lambda value, name: cell_text(value, column_unit(name)),
         "instant": lambda text: f"{str(text)[:16].replace('T', ' ')} UTC",
@@ -106,31 +108,33 @@ def _quality(results: Results) -> Section:
         Answer(
             "inputs.findings", "What was found wrong with the data, and what was done about it?",
             quality.get("findings") or [],
-            (_counted(quality.get("findings"), "finding"),),
+            (f"{_counted(len(quality.get('findings') or ()), 'finding')}.",),
         ),
         Answer(
             "inputs.rejects", "Which records were rejected, and why?", quality.get("rejects") or [],
-            (f"{quality['rejected']:,} of {quality['records']:,} records were rejected.",),
+            (f"{quality['rejected']:,} of {_counted(quality['records'], 'record')} "
+             f"{'was' if quality['rejected'] == 1 else 'were'} rejected.",),
         ),
         _coverage(quality),
     ]  # fmt: skip
     return Section("quality", "Data quality", answers)
 
 
-def _counted(rows: Sequence[Any] | None, noun: str) -> str:
-    count = len(rows or ())
-    return f"{count:,} {noun}{'' if count == 1 else 's'}." if count else f"No {noun}s."
+def _counted(count: int, noun: str) -> str:
+    return f"{count or 'No':{',' if count else ''}} {noun}{'' if count == 1 else 's'}"
 
 
 def _coverage(quality: Mapping[str, Any]) -> Answer:
     rows = quality.get("coverage") or []
-    reading = [_counted(rows, "day") if not rows else _span(rows)]
+    reading = [_span(rows) if rows else "No days."]
     periods = quality.get("periods") or {}
     if periods.get("first") and periods.get("second"):
         (a, b), (c, d) = periods["first"], periods["second"]
+        both = periods["both_subscriber_count"]
+        seen = f"{_counted(both, 'subscriber')} {'is' if both == 1 else 'are'} seen"
         reading.append(
-            f"{periods['both_subscriber_count']:,} subscribers are seen both from {a} to {b} and from {c} "
-            f"to {d}: the two periods {'can' if periods.get('comparable') else 'cannot'} be compared."
+            f"{seen} both from {a} to {b} and from {c} to {d}: the two periods "
+            f"{'can' if periods.get('comparable') else 'cannot'} be compared."
         )
     day = {"field": "local_date", "type": "temporal", "title": None}
     bars = {"field": "session_count", "type": "quantitative", "title": "sessions", "axis": {"format": "~s"}}
@@ -149,7 +153,7 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> str:
     days = sorted(row["local_date"] for row in rows if row.get("local_date"))
     counts = sorted((row["session_count"] or 0 for row in rows), reverse=True)
     total = sum(counts)
-    span = f"Sessions start on {len(rows):,} day{'' if len(rows) == 1 else 's'}"
+    span = f"Sessions start on {_counted(len(rows), 'day')}"
     if days:
         span += f", from {days[0]} to {days[-1]}"
     if len(rows) > 3 and total:
@@ -180,7 +184,7 @@ def _definitions(results: Results) -> list[tuple[str, str, str, str]]:
             column.name,
             sentence(phrase(column.name.replace("{slug}", "each_application"))),
             unit_label(column.name) or "",
-            column.meaning.format(name="an application’s"),
+            spelled(column.meaning.format(name="an application’s")),
         )
         for column in results.definitions()
     ]
@@ -188,6 +192,8 @@ def _definitions(results: Results) -> list[tuple[str, str, str, str]]:
 
 def _model(name: str, record: Mapping[str, Any]) -> Model:
     facts = [("Features", ", ".join(phrase(feature) for feature in record.get("features", ())))]
+    if "features" in record.get("card", {}):
+        facts = []  # the card names them
     facts += _listed(record.get("fit", {}))
     numbers, caption = _numbers(record)
     card = _listed(record.get("card", {}))

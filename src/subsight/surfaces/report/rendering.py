@@ -14,7 +14,7 @@ from html import escape
 from typing import Any, Final
 
 from subsight.results import Answer
-from subsight.surfaces.report.words import column_unit, is_name, named, spelled
+from subsight.surfaces.report.words import column_unit, is_name, named, phrase, spelled
 
 __all__ = ["WIDTH", "dress", "dressed", "spec"]
 
@@ -58,13 +58,18 @@ _CONFIG: Final[Spec] = {
         "labelFontSize": _TEXT, "titleFontSize": _TEXT, "titleFontWeight": 600, "titlePadding": 8,
         "labelPadding": 4, "labelLimit": 0, "titleLimit": 0,
     },
-    "axisQuantitative": {"tickCount": 5, "labelOverlap": "greedy", "domain": False, "ticks": False},
+    "axisQuantitative": {
+        "tickCount": 5, "labelOverlap": "greedy", "labelSeparation": 8, "labelFlush": False,
+        "domain": False, "ticks": False,
+    },
     "legend": {
         "orient": "top", "direction": "horizontal", "columns": 3, "offset": 8,
         "labelLimit": 0, "titleLimit": 0,
         "labelColor": _MUTED, "titleColor": _INK,
         "labelFontSize": _TEXT, "titleFontSize": _TEXT, "titleFontWeight": 600,
         "symbolBaseFillColor": _MUTED, "gradientLength": 200, "gradientThickness": 10,
+        # From the left edge of the chart on, not of its axis: long labels need the whole width.
+        "layout": {"top": {"anchor": "start", "bounds": "full", "direction": "vertical"}},
     },
     "header": {
         "labelColor": _INK, "labelFontSize": _TEXT, "labelFontWeight": 600,
@@ -79,6 +84,16 @@ _BYTES: Final = "replace(format(datum.value, '~s'), /([a-zA-Z]?)$/, ' $1B')"
 _DAYS: Final[Spec] = {
     "format": "%-d %b", "labelOverlap": "greedy", "labelFlush": False, "tickCount": 6,
 }  # fmt: skip
+_LETTER: Final = 6.6
+_LABELS: Final = 220
+"""Pixels for the labels of a discrete y axis; the longest names of handsets need that much."""
+_TITLES: Final = {
+    "session_count": "sessions", "subscriber_count": "subscribers",
+    "session_share": "share of sessions", "subscriber_share": "share of subscribers",
+    "is_fill": "fill value",
+}  # fmt: skip
+# What a fold of columns calls its halves; the facet's header or the legend's labels say more.
+_SAYS_NOTHING: Final = frozenset({"value", "values", "kind", "lower"})
 _DISCRETE: Final = frozenset({"nominal", "ordinal"})
 
 
@@ -108,6 +123,7 @@ def _dress_view(dressed: Spec, rows: Rows) -> None:
         for channel, encoding in view.get("encoding", {}).items():
             _dress_encoding(channel, encoding, seen)
         _dress_labels(view)
+        _untitle_categories(view)
     if "facet" in dressed:
         _order(dressed["facet"], seen)
         dressed["facet"].setdefault("header", _words(dressed["facet"]["field"], seen))
@@ -141,8 +157,9 @@ def _dress_encoding(channel: str, encoding: Any, rows: Rows) -> None:
     if not isinstance(encoding, dict) or "field" not in encoding:
         return
     kind = encoding.get("type")
-    if isinstance(encoding.get("title"), str):
-        encoding["title"] = spelled(encoding["title"])
+    given = encoding.get("title")
+    if isinstance(given, str):
+        encoding["title"] = _title(encoding["field"], given)
     positional = channel in ("x", "y")
     if kind == "temporal":
         # Dates are UTC midnights: drawn in local time they would move to the day before.
@@ -154,20 +171,38 @@ def _dress_encoding(channel: str, encoding: Any, rows: Rows) -> None:
     elif channel == "size":
         encoding.setdefault("legend", {"tickCount": 3, "labelExpr": _number(encoding["field"])})
     elif kind == "quantitative" and positional:
-        _dress_quantity(encoding)
+        _dress_quantity(encoding, given)
     elif kind in _DISCRETE and (positional or channel in ("color", "shape")):
         _order(encoding, rows)
         part = "axis" if positional else "legend"
         if encoding.get(part, {}) is not None:
             given = {k: v for k, v in encoding.get(part, {}).items() if k != "labelLimit"}
-            long = max(map(len, _distinct(encoding, rows)), default=0) > _LONG
-            limit = {"labelLimit": 180 if positional else 140} if long else {}
+            longest = _longest(encoding, rows)
+            limit = {"labelLimit": _LABELS} if longest > _LONG and positional else {}
+            if part == "legend":
+                limit["columns"] = max(1, min(3, int(WIDTH / (_LETTER * longest + 32))))
             encoding[part] = {**given, **_words(encoding["field"], rows), **limit}
     if channel == "color" and "scheme" in encoding.get("scale", {}):
         scale = encoding["scale"]
         del scale["scheme"]
         scale |= {"range": _DIVERGING if "domainMid" in scale else _SEQUENTIAL, "interpolate": "rgb"}
         encoding.setdefault("legend", {"labelExpr": _number(encoding["field"])})
+
+
+def _title(field: str, given: str) -> str | None:
+    """The title of an axis or a legend: in words, and without the unit where each label has it."""
+    stem, _, unit = given.partition(" (")
+    said = spelled(given)
+    if field.replace("_", " ").startswith(stem):  # the column's own name, not a title of the study's
+        said = _TITLES.get(field) or f"{phrase(field)}{f' ({unit}' if unit else ''}"
+    return None if said in _SAYS_NOTHING else re.sub(r" \((?:bytes|share)\)$", "", said)
+
+
+def _untitle_categories(view: Spec) -> None:
+    """Bars beside their names need no word on its side that says what the names are of."""
+    mark, y = view.get("mark"), view.get("encoding", {}).get("y", {})
+    if isinstance(mark, dict) and mark.get("type") in ("bar", "tick") and y.get("type") in _DISCRETE:
+        y["title"] = None
 
 
 def _order(encoding: Spec, rows: Rows) -> None:
@@ -179,23 +214,28 @@ def _order(encoding: Spec, rows: Rows) -> None:
 
 def _words(field: str, rows: Rows) -> Spec:
     """Labels that put words in the place of column names: among the values, or among the columns folded."""
-    values = [str(row[field]) for row in rows if row.get(field) is not None]
+    found = [row[field] for row in rows if row.get(field) is not None]
+    if found and all(isinstance(value, bool) for value in found):
+        return {"labelExpr": "datum.label == 'true' ? 'yes' : 'no'"}
+    values = [str(value) for value in found]
     names = {value: named(value) for value in values if is_name(value)}
     if names:
         # The label stands in brackets because a facet's header puts an expression in its place.
         return {"labelExpr": f"{json.dumps(names)}[datum.label] || (datum.label)"}
-    numbers = [row[field] for row in rows if isinstance(row.get(field), float)]
-    return {"labelExpr": _number(field)} if numbers else {}
+    return {"labelExpr": _number(field)} if any(isinstance(value, float) for value in found) else {}
 
 
-def _dress_quantity(encoding: Spec) -> None:
+def _dress_quantity(encoding: Spec, given: Any) -> None:
     axis = encoding.get("axis")
     if axis is None and "axis" in encoding:
         return
     axis = encoding["axis"] = dict(axis or {})
     if axis.get("format", "~s") == "~s":
         axis.pop("format", None)
-        axis["labelExpr"] = _number(encoding["field"])
+        if encoding.get("scale", {}).get("type") != "log":
+            axis["labelOverlap"] = "parity"
+        in_bytes = str(given).endswith("(bytes)")
+        axis["labelExpr"] = _BYTES if in_bytes else _number(encoding["field"])
 
 
 def _number(field: str) -> str:
@@ -214,6 +254,12 @@ def _encodings(spec: Spec) -> Spec:
 def _distinct(encoding: Mapping[str, Any] | None, rows: Rows) -> list[str]:
     field = (encoding or {}).get("field", "")
     return list(dict.fromkeys(str(row.get(field)) for row in rows if row.get(field) is not None))
+
+
+def _longest(encoding: Mapping[str, Any] | None, rows: Rows) -> int:
+    """Letters of the longest label, said in words."""
+    labels = (named(text) if is_name(text) else text for text in _distinct(encoding, rows))
+    return max(map(len, labels), default=0)
 
 
 def _size(spec: Spec, rows: Rows) -> None:
@@ -236,9 +282,12 @@ def _turn_labels(encodings: Spec, rows: Rows, width: int) -> None:
     x = encodings.get("x", {})
     if x.get("type") not in _DISCRETE or ("axis" in x and x["axis"] is None):
         return
-    labels = _distinct(x, rows)
-    longest = max(map(len, labels), default=0)
-    fits = len(labels) * (longest + 1) * 7 <= width or longest <= 2
+    labels, longest = _distinct(x, rows), _longest(x, rows)
+    if all(isinstance(row.get(x["field"]), int | float | None) for row in rows):
+        # Numbers are read without every label.
+        x["axis"] = {**x.get("axis", {}), "labelAngle": 0, "labelOverlap": "parity", "labelSeparation": 3}
+        return
+    fits = len(labels) * (longest + 1) * _LETTER <= width
     x["axis"] = {**x.get("axis", {}), "labelAngle": 0 if fits else -40}
     if not fits:
         x["axis"] |= {"labelAlign": "right", "labelOverlap": "greedy"}
@@ -249,11 +298,15 @@ def _size_facets(spec: Spec, rows: Rows) -> None:
     inner = spec["spec"]
     encodings = _encodings(inner)
     discrete = encodings.get("y", {}).get("type") in _DISCRETE
-    columns = 1 if discrete else min(2, spec.get("columns", 2), max(1, len(_distinct(spec["facet"], rows))))
+    count = len(_distinct(spec["facet"], rows))
+    columns = 1 if discrete else min(2, spec.get("columns", 2), max(1, count))
+    if count % 2 and columns > 1:
+        # Shared axes would be drawn below the empty place too.
+        spec["resolve"] = {**spec.get("resolve", {}), "axis": {"x": "independent", "y": "independent"}}
     free = "independent" in spec.get("resolve", {}).get("scale", {}).values()
     spec["columns"] = columns
     if discrete:
-        inner["width"] = WIDTH - 190
+        inner["width"] = int(WIDTH - min(_LABELS, _LETTER * _longest(encodings["y"], rows)) - 20)
     else:
         inner["width"] = WIDTH // columns - (75 if free else 75 // columns + 12)
     inner["height"] = _height(encodings, rows, step=20, plain=130 if columns > 1 else 180)

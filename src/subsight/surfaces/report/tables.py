@@ -7,28 +7,41 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from subsight.surfaces.report.words import cell_text, column_unit, is_name, phrase, sentence, unit_label
+from subsight.surfaces.report.words import (
+    cell_text,
+    column_unit,
+    is_name,
+    phrase,
+    sentence,
+    unit_label,
+    unit_text,
+)
 from subsight.units import FACTORS
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["Cell", "Head", "Table", "link", "table"]
+__all__ = ["Cell", "Head", "Table", "link", "note", "table"]
 
 _PARTS: Final = re.compile(
     r"(?P<id>\b[a-z][a-z0-9_]*\.[a-z0-9_]+\b)"
+    r"|`(?P<code>[^`]+)`"
+    r"|(?P<name>\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b)"
     r"|\b\d{4}-\d\d-\d\d\b"
     r"|\b[\d,]+(?:\.\d+)? (?:%|(?:[kMGTP]?B|[kMG]?bps|ms|s|min|h)\b)"
 )
 _PSEUDONYM: Final = re.compile(r"[0-9a-f]{32}")
-_NAMES_A_COLUMN: Final = ("variable", "metric", "column", "measure")
+_BREAKS: Final = re.compile(r"(?<=[._])")
+_NAMES_A_COLUMN: Final = ("variable", "metric", "column", "measure", "feature")
 _IN_ROW_UNIT: Final = frozenset({
     "value", "threshold", "mean", "median", "mode", "minimum", "maximum", "range", "total",
     "standard_deviation", "deviation", "iqr", "first_quartile", "third_quartile", "lower", "upper", "fill",
-    "raw", "treated", "min", "max",
+    "raw", "treated", "min", "max", "centroid", "level", "bin_low", "bin_high",
 })  # fmt: skip
 _PROSE: Final = 36
 _WIDE: Final = 8
+_WIDEST: Final = 12
+"""More columns than that, or prose among many, are printed on a page laid across."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready to print; `kind` says whether it is wide or holds prose."""
+    """A table ready to print; `kind` says whether it is wide, how wide, and whether it holds prose."""
 
     heads: Sequence[Head]
     rows: Sequence[Sequence[Cell]]
@@ -77,22 +90,46 @@ def table(
             said = [Cell("suppressed", None, head) if head.name == group_size else None for head in heads]
             cells = [word or cell for word, cell in zip(said, cells, strict=True)]
         body.append(cells)
-    return Table(heads, body, hidden, "prose" if prose else "wide" if len(heads) > _WIDE else "plain")
+    wide, widest = len(heads) > _WIDE, len(heads) > (_WIDE if prose else _WIDEST)
+    kinds = ["prose"] * prose + ["wide"] * wide + ["widest"] * widest
+    return Table(heads, body, hidden, " ".join(kinds) or "plain")
 
 
-def link(text: str, known: Collection[str]) -> Markup:
-    """A text with answers' ids as links, dates and quantities kept on one line, and all else escaped."""
+def link(text: str, known: Collection[str], names: Collection[str] = ()) -> Markup:
+    """A text with answers' ids as links, dates and quantities kept on one line, and all else escaped.
+
+    Those of `names` that it mentions are said as the table beside it says them.
+    """
     from markupsafe import Markup, escape
 
     parts: list[str] = []
     end = 0
     for match in _PARTS.finditer(text):
-        if match["id"] and match["id"] not in known:
-            continue
-        form = '<a class="id" href="#{0}">{0}</a>' if match["id"] else '<span class="whole">{0}</span>'
-        parts += [escape(text[end : match.start()]), Markup(form).format(match[0])]
-        end = match.end()
+        shown = _part(match, known, names)
+        if shown is not None:
+            parts += [escape(text[end : match.start()]), shown]
+            end = match.end()
     return Markup("").join([*parts, escape(text[end:])])
+
+
+def _part(match: re.Match[str], known: Collection[str], names: Collection[str]) -> Markup | None:
+    from markupsafe import Markup, escape
+
+    if id := match["id"]:
+        # An id is broken between its words, never inside one.
+        broken = Markup("<wbr>").join(map(escape, _BREAKS.split(id)))
+        return Markup('<a class="id" href="#{}">{}</a>').format(id, broken) if id in known else None
+    if code := match["code"]:
+        return Markup("<code>{}</code>").format(code)
+    if name := match["name"]:
+        words = sentence(phrase(name)) if match.start() == 0 else phrase(name)
+        return Markup('<abbr title="{}">{}</abbr>').format(name, words) if name in names else None
+    return Markup('<span class="whole">{}</span>').format(match[0])
+
+
+def note(text: str, known: Collection[str], names: Collection[str]) -> Markup:
+    """A note as a sentence of the page: see `link`."""
+    return link(text if is_name(text.partition(":")[0].partition(" ")[0]) else sentence(text), known, names)
 
 
 def _head(name: str, values: Sequence[Any]) -> Head:
@@ -108,7 +145,7 @@ def _head(name: str, values: Sequence[Any]) -> Head:
 
 def _row_unit(row: Mapping[str, Any]) -> str | None:
     """The unit of a row that has one: its own `unit`, or the one its variable's name ends in."""
-    if row.get("unit") in FACTORS:
+    if row.get("unit") in FACTORS or row.get("unit") == "share points":
         return str(row["unit"])
     for name in _NAMES_A_COLUMN:
         if isinstance(row.get(name), str):
@@ -118,14 +155,18 @@ def _row_unit(row: Mapping[str, Any]) -> str | None:
 
 def _cell(value: Any, head: Head, row_unit: str | None, known: Collection[str]) -> Cell:
     unit = column_unit(head.name)
-    if unit is None and head.name in _IN_ROW_UNIT:
+    if unit is None and head.name.removesuffix("_raw").removesuffix("_treated") in _IN_ROW_UNIT:
         unit = row_unit
     if isinstance(value, str):
         if _is_pseudonym(value):
             return Cell(f"{value[:8]}…", value, head)
+        if head.name == "unit":
+            return Cell(unit_text(value), None, head)
+        if is_name(value):
+            return Cell(cell_text(value, unit), value, head)
         if value in known or " " in value or "," in value:
             return Cell(link(value, known), None, head)
-        return Cell(cell_text(value, unit), value if is_name(value) else None, head)
+        return Cell(cell_text(value, unit), None, head)
     shown = cell_text(value, unit)
     is_scaled = isinstance(value, float) or (isinstance(value, int) and unit not in (None, "count"))
     return Cell(shown, f"{value!r}" if is_scaled else None, head)
