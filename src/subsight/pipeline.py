@@ -5,7 +5,6 @@ and published. This is the only place that composes a run.
 from __future__ import annotations
 
 import json
-import platform
 import re
 import threading
 import time
@@ -14,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ import narwhals as nw
 
 from subsight import answers as answers_format
 from subsight import results as published
+from subsight import versions
 from subsight.answers import Answer
 from subsight.contracts import Application, Contract
 from subsight.enrich import coverage, treatment
@@ -570,13 +570,13 @@ def _manifest(
     contract: Contract,
     store: Store,
 ) -> dict[str, Any]:
-    packages = ("subsight", "duckdb", "narwhals", "scikit-learn", "numpy", "pyarrow")
     keys = ("name", "content", "mapping", "records", "accepted", "rejected", "units", "identifiers")
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "engine": store.name,
         "identifiers": sorted({batch.manifest["identifiers"] for batch in batches}),
-        "versions": {"python": platform.python_version(), **{p: metadata.version(p) for p in packages}},
+        "versions": versions.packages(),
+        "code": versions.code(),
         "settings": settings.model_dump(),
         "inputs": [{key: batch.manifest[key] for key in keys} for batch in batches],
         "applications": [{"slug": app.slug, "name": app.name} for app in contract.applications],

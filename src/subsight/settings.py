@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     )
     fit_limit: int = Field(1_000_000, ge=100, description="subscribers that models are fitted on at most")
     starts: int = Field(10, ge=1, description="k-means starts")
+    minimum_r2: float = Field(
+        0.0, le=1, description="a trained model that explains less on held-out subscribers is not promoted"
+    )
     seed: int = Field(7, ge=0, description="of every random choice")
 
     @field_validator("time_zone")

@@ -128,8 +128,10 @@ class Workspace:
         shutil.rmtree(self.path / ".scratch", ignore_errors=True)
         for staged in (self.path / "runs").glob(".staged-*"):
             shutil.rmtree(staged, ignore_errors=True)
-        for partial in self.path.glob("**/.*.partial"):
-            partial.unlink(missing_ok=True)
+        # Only where a run or an ingest writes: models and audit have writers of their own.
+        for place in ("", "keys/", "batches/**/", "rejects/**/", "runs/**/"):
+            for partial in self.path.glob(f"{place}.*.partial"):
+                partial.unlink(missing_ok=True)
 
     def key(self) -> bytes:
         """The key of the pseudonyms: from `SUBSIGHT_KEY`, else a file made here once with mode 0600."""

@@ -75,6 +75,15 @@ def test_a_tie_goes_to_the_lower_cluster_and_a_missing_feature_to_none(store: St
     assert {row["a"]: row["cluster"] for row in rows} == {1.0: 1, 3.5: 0, None: None}
 
 
+def test_the_fit_record_tells_how_inertia_fell() -> None:
+    fit = distance_scores.fit_engagement(np.exp(_groups()), seed=1, starts=5)["fit"]
+    told = fit["convergence"]
+    assert len(told) == fit["iterations"] + 1
+    assert told == sorted(told, reverse=True)
+    assert told[-1] == pytest.approx(fit["inertia"], rel=1e-4)
+    assert told[0] > told[-1]
+
+
 def test_silhouettes_equal_scikit_learns() -> None:
     rng = np.random.default_rng(11)
     sample = np.exp(rng.normal(size=(1500, 3)))

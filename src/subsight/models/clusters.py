@@ -47,7 +47,8 @@ def fit(
     mean = values.mean(axis=0) if standardise else np.zeros(values.shape[1])
     deviation = values.std(axis=0) if standardise else np.ones(values.shape[1])
     deviation = np.where(deviation > 0, deviation, 1.0)
-    model = _k_means((values - mean) / deviation, k, seed, starts)
+    scaled = (values - mean) / deviation
+    first, model = _k_means(scaled, k, seed, starts)
     order = np.argsort(-badness(model.cluster_centers_), kind="stable")
     centroids = model.cluster_centers_[order]
     badly = badness(centroids)
@@ -65,6 +66,7 @@ def fit(
             "rows": len(values),
             "inertia": float(model.inertia_),
             "iterations": int(model.n_iter_),
+            "convergence": _convergence(scaled, first, int(model.n_iter_)),
             "starts": starts,
             "seed": seed,
             "seconds": round(time.perf_counter() - began, 3),
@@ -133,12 +135,35 @@ def silhouettes(sample: Matrix, labellings: Sequence[Matrix]) -> list[float]:
     return [float(total) / len(sample) for total in totals]
 
 
-def _k_means(scaled: Matrix, k: int, seed: int, starts: int) -> Any:
-    from sklearn.cluster import KMeans
+def _k_means(scaled: Matrix, k: int, seed: int, starts: int) -> tuple[Matrix, Any]:
+    """The best of several k-means++ starts (Arthur and Vassilvitskii 2007): where it began, and its fit."""
+    import numpy as np
+    from sklearn.cluster import KMeans, kmeans_plusplus
     from threadpoolctl import threadpool_limits
 
+    random = np.random.RandomState(seed)
     with threadpool_limits(1):
-        return KMeans(n_clusters=k, n_init=starts, random_state=seed).fit(scaled)
+        firsts = [kmeans_plusplus(scaled, k, random_state=random)[0] for _ in range(starts)]
+        models = [KMeans(k, init=first, n_init=1).fit(scaled) for first in firsts]
+    best = min(range(starts), key=lambda start: models[start].inertia_)
+    return firsts[best], models[best]
+
+
+def _convergence(scaled: Matrix, centroids: Matrix, iterations: int) -> list[float]:
+    """Inertia at the beginning of each iteration of Lloyd's algorithm, and at its end."""
+    import numpy as np
+    from scipy.spatial.distance import cdist
+
+    inertia = []
+    for _ in range(iterations + 1):
+        distances = cdist(scaled, centroids, "sqeuclidean")
+        labels = distances.argmin(axis=1)
+        inertia.append(float(distances[np.arange(len(scaled)), labels].sum()))
+        sizes = np.bincount(labels, minlength=len(centroids))
+        sums = [np.bincount(labels, weights, len(centroids)) for weights in scaled.T]
+        means = np.column_stack(sums) / np.maximum(sizes, 1)[:, None]
+        centroids = np.where(sizes[:, None] > 0, means, centroids)
+    return inertia
 
 
 def _growing(scaled: Matrix, ks: Sequence[int], seed: int, starts: int) -> Iterator[Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Rows = NDArray[np.intp]
+    Mask = NDArray[np.bool_]
     Column = Floats | Sequence[str | None]
 
 __all__ = ["behaviour", "habits", "identity", "refuse_leaks"]
@@ -96,7 +97,11 @@ def _reason(name: str) -> str | None:
 
 
 def identity(
-    engagement_score: Floats, experience_score: Floats, satisfaction_score: Floats, seed: int
+    engagement_score: Floats,
+    experience_score: Floats,
+    satisfaction_score: Floats,
+    seed: int,
+    held_out: Mask | None = None,
 ) -> dict[str, Any]:
     """The linear model of satisfaction on the two scores that it is the mean of: exact, and circular.
 
@@ -112,7 +117,7 @@ def identity(
     y = _floats(satisfaction_score)
     known = np.isfinite(y) & np.isfinite(x).all(axis=1)
     x, y = x[known], y[known]
-    train, test = _split(len(y), seed)
+    train, test = _split(len(y), seed, None if held_out is None else held_out[known])
     solution, *_ = np.linalg.lstsq(np.column_stack([np.ones(len(train)), x[train]]), y[train], rcond=None)
     names = ["engagement_score", "experience_score"]
     predicted = solution[0] + x[test] @ solution[1:]
@@ -138,7 +143,11 @@ def identity(
 
 
 def behaviour(
-    columns: Mapping[str, Column], target: Floats, seed: int, period: Period = "same"
+    columns: Mapping[str, Column],
+    target: Floats,
+    seed: int,
+    period: Period = "same",
+    held_out: Mask | None = None,
 ) -> dict[str, Any]:
     """Ridge regression of satisfaction on behaviour that does not define it, judged on held-out subscribers.
 
@@ -157,7 +166,7 @@ def behaviour(
     _check_lengths(columns, len(y))
     known = np.isfinite(y)
     y = y[known]
-    train, test = _split(len(y), seed)
+    train, test = _split(len(y), seed, None if held_out is None else held_out[known])
     refused = refuse_leaks(columns, period)
     design = _design({k: v for k, v in columns.items() if k not in refused}, known, train)
     twins = [n for n, v in design.columns.items() if abs(_correlation(v, y)) > LARGEST_CORRELATION]
@@ -268,7 +277,8 @@ def _check_lengths(columns: Mapping[str, Column], rows: int) -> None:
             )
 
 
-def _split(rows: int, seed: int) -> tuple[Rows, Rows]:
+def _split(rows: int, seed: int, held_out: Mask | None) -> tuple[Rows, Rows]:
+    """Rows to train on and rows to test on: as the caller holds out, else a quarter by chance."""
     import numpy as np
 
     if rows < LEAST_ROWS:
@@ -278,6 +288,8 @@ def _split(rows: int, seed: int) -> tuple[Rows, Rows]:
             expected=f"at least {LEAST_ROWS} subscribers with a score",
             do="ingest more sessions",
         )
+    if held_out is not None:
+        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
     order = np.random.default_rng(seed).permutation(rows)
     tested = int(np.ceil(TEST_SHARE * rows))
     return np.sort(order[tested:]), np.sort(order[:tested])

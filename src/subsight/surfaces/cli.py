@@ -8,13 +8,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from subsight.errors import ConfigurationError, StorageError, SubsightError
+from subsight.surfaces import cli_models
+from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument
 
 if TYPE_CHECKING:
     from subsight.surfaces.library import Insight
@@ -36,19 +37,12 @@ app = typer.Typer(
 )
 
 
-class Output(StrEnum):
-    """How an answer is printed."""
-
-    text = "text"
-    json = "json"
-
+app.add_typer(cli_models.app, name="models")
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Directory that holds everything.")]
-WorkspaceArgument = Annotated[Path, typer.Argument(metavar="WS", help="A workspace.")]
 MappingOption = Annotated[
     str | None, typer.Option("--mapping", "-m", help="Mapping file, or the name of a shipped one.")
 ]
-FormatOption = Annotated[Output, typer.Option("--format", "-f", help="text for people, json for scripts.")]
 EngineOption = Annotated[str | None, typer.Option("--engine", help="duckdb or spark.")]
 ZoneOption = Annotated[str | None, typer.Option("--time-zone", help="The operator's IANA time zone.")]
 IdentifiersOption = Annotated[

@@ -1,0 +1,214 @@
+"""The verbs over models: train, history, promote, roll back, compare, challenge."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from subsight.errors import StorageError
+from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument
+
+if TYPE_CHECKING:
+    from subsight.lifecycle.registry import Registry
+    from subsight.lifecycle.training import Trained
+    from subsight.settings import Settings
+    from subsight.workspace import Workspace
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Train models from a run, and decide which version answers.")
+
+VersionArgument = Annotated[int, typer.Argument(min=1, metavar="VERSION", help="A version's number.")]
+ModelOption = Annotated[str, typer.Option("--model", help="identity, behaviour or feedback.")]
+
+
+def _open(path: Path) -> tuple[Workspace, Settings, Registry]:
+    from subsight.lifecycle.registry import Registry
+    from subsight.settings import load
+    from subsight.workspace import Workspace
+
+    workspace = Workspace.open(path)
+    return workspace, load(workspace.settings_file), Registry(workspace)
+
+
+@app.command(epilog="Example: subsight models train tellco")
+def train(workspace: WorkspaceArgument, output: FormatOption = Output.text) -> None:
+    """Fit, judge and register a version of each model from the current run."""
+    from subsight.lifecycle import training
+
+    opened, settings, _ = _open(workspace)
+    for trained in training.train(opened, settings):
+        version = trained.version
+        if output is Output.json:
+            print(json.dumps({"model": version.name, **version.entry, "is_champion": trained.is_champion}))
+            continue
+        print(f"{version.name} {version.number}: {_measured(version.entry)}")
+        print(f"  {_standing(trained)}")
+        for reason in version.entry["reasons"]:
+            print(f"  not promotable: {reason}")
+
+
+def _measured(entry: Mapping[str, Any]) -> str:
+    metrics = entry["metrics"]
+    r2 = "undefined" if metrics["r2"] is None else f"{metrics['r2']:.4f}"
+    everybody = metrics["rows_test"] + metrics["rows_train"]
+    return (
+        f"R2 {r2}, mean absolute error {metrics['mae']:.4g} against {metrics['baseline_mae']:.4g} of the "
+        f"mean, on {metrics['rows_test']:,} held-out of {everybody:,} subscribers"
+    )
+
+
+def _standing(trained: Trained) -> str:
+    found = trained.version.entry["against_champion"]
+    if found is None:
+        first = trained.is_champion
+        return "now the champion: the first that passed" if first else "no champion to compare with"
+    return _compared(found, "the champion")
+
+
+def _compared(found: Mapping[str, Any], other: str) -> str:
+    word = (
+        "worse than"
+        if found["is_worse"]
+        else "better than"
+        if found["is_better"]
+        else "no clear difference to"
+    )
+    return (
+        f"{word} {other} {found['champion']}: its error changes by {found['mae_change']:+.4g} "
+        f"(95 % interval {found['mae_change_low']:+.4g} to {found['mae_change_high']:+.4g}, "
+        f"{found['rows']:,} subscribers)"
+    )
+
+
+_HISTORY = (
+    "model", "version", "aliases", "registered_at", "began_at", "ended_at", "package", "commit", "is_dirty",
+    "run", "inputs", "subscribers", "parameters", "r2", "mae", "baseline_mae", "mae_change", "is_promotable",
+    "reasons", "artifact", "digest",
+)  # fmt: skip
+
+
+def _history(registry: Registry, workspace: Path) -> list[dict[str, Any]]:
+    rows = []
+    for name in registry.names():
+        aliases = registry.aliases(name)
+        for entry in registry.entries(name):
+            against, source = entry["against_champion"], entry["source"]
+            row = {
+                **entry["code"], **source, **entry["metrics"], **entry,
+                "model": name,
+                "aliases": " ".join(alias for alias, number in aliases.items() if number == entry["version"]),
+                "inputs": " ".join(source["inputs"]),
+                "parameters": json.dumps(entry["parameters"]),
+                "mae_change": against["mae_change"] if against else None,
+                "reasons": "; ".join(entry["reasons"]),
+                "artifact": str(workspace / "models" / name / f"{entry['version']}.json"),
+            }  # fmt: skip
+            rows.append({column: row[column] for column in _HISTORY})
+    return sorted(rows, key=lambda row: row["registered_at"])
+
+
+@app.command(epilog="Example: subsight models history tellco --csv runs.csv")
+def history(
+    workspace: WorkspaceArgument,
+    to: Annotated[Path | None, typer.Option("--csv", help="Write all columns to this file.")] = None,
+    output: FormatOption = Output.text,
+) -> None:
+    """List every version: when and from what it came, how good it is, and what became of it."""
+    _, _, registry = _open(workspace)
+    rows = _history(registry, workspace)
+    if to:
+        try:
+            with to.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, _HISTORY)
+                writer.writeheader()
+                writer.writerows(rows)
+        except OSError as error:
+            raise StorageError(
+                f"{to} cannot be written", found=str(error), do="name another place"
+            ) from error
+        print(f"{len(rows)} versions written to {to}")
+    elif output is Output.json:
+        print(json.dumps({"versions": rows, "changes": registry.changes()}, indent=1))
+    else:
+        _print_history(rows, registry)
+
+
+def _print_history(rows: list[dict[str, Any]], registry: Registry) -> None:
+    if not rows:
+        print("no version yet: subsight models train WS")
+    for row in rows:
+        r2 = "–" if row["r2"] is None else f"{row['r2']:.4f}"
+        commit = f"{(row['commit'] or 'no commit')[:9]}{' dirty' if row['is_dirty'] else ''}"
+        verdict = row["aliases"] or ("promotable" if row["is_promotable"] else f"refused: {row['reasons']}")
+        print(
+            f"{row['model']:10} {row['version']:3}  {row['registered_at'][:19]}  R2 {r2:>7}  "
+            f"MAE {row['mae']:.4g}  {row['run']}  {row['package']} {commit}  {verdict}"
+        )
+    for change in registry.changes():
+        how = " (forced)" if change["forced"] else " (rollback)" if change["is_rollback"] else ""
+        moved = f"{change['from'] or 'none'} -> {change['to'] or 'none'}{how}"
+        print(
+            f"{change['at'][:19]}  {change['alias']} of {change['model']}: {moved} {change['why']}".rstrip()
+        )
+
+
+@app.command(epilog="Example: subsight models promote tellco 7")
+def promote(
+    workspace: WorkspaceArgument,
+    version: VersionArgument,
+    model: ModelOption = "behaviour",
+    force: Annotated[bool, typer.Option(help="Although validation is against it; this is recorded.")] = False,
+    why: Annotated[str, typer.Option(help="A reason for the record.")] = "",
+) -> None:
+    """Make a version the champion; a running service answers with it from the next request on."""
+    _, _, registry = _open(workspace)
+    before = registry.aliases(model).get("champion")
+    registry.promote(model, version, force=force, why=why)
+    print(f"champion of {model}: {before or 'none'} -> {version}{' (forced)' if force else ''}")
+
+
+@app.command(epilog="Example: subsight models rollback tellco")
+def rollback(
+    workspace: WorkspaceArgument,
+    model: ModelOption = "behaviour",
+    why: Annotated[str, typer.Option(help="A reason for the record.")] = "",
+) -> None:
+    """Go back to the champion before the present one."""
+    _, _, registry = _open(workspace)
+    before = registry.aliases(model).get("champion")
+    print(f"champion of {model}: {before} -> {registry.rollback(model, why).number} (rollback)")
+
+
+@app.command(epilog="Example: subsight models compare tellco 1 2")
+def compare(
+    workspace: WorkspaceArgument,
+    first: VersionArgument,
+    second: VersionArgument,
+    model: ModelOption = "behaviour",
+    output: FormatOption = Output.text,
+) -> None:
+    """Compare two versions on the current run's held-out subscribers."""
+    from subsight.lifecycle import training
+
+    opened, settings, _ = _open(workspace)
+    found = training.compare(opened, settings, model, first, second)
+    said = f"{model} {second}: {_compared(found, 'version')}"
+    print(json.dumps(found) if output is Output.json else said)
+
+
+@app.command(epilog="Example: subsight models challenge tellco 8")
+def challenge(
+    workspace: WorkspaceArgument,
+    version: Annotated[int, typer.Argument(min=0, metavar="VERSION", help="A version's number; 0 ends it.")],
+    model: ModelOption = "behaviour",
+) -> None:
+    """Make a version the challenger, or end the challenge with 0."""
+    _, _, registry = _open(workspace)
+    registry.challenge(model, version or None)
+    print(f"challenger of {model}: {version or 'none'}")
