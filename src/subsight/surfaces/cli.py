@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from subsight.errors import ConfigurationError, StorageError, SubsightError
-from subsight.surfaces import cli_models
+from subsight.surfaces import cli_audit, cli_models
 from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ app = typer.Typer(
 
 
 app.add_typer(cli_models.app, name="models")
+app.add_typer(cli_audit.app, name="audit")
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Directory that holds everything.")]
 MappingOption = Annotated[
