@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     minimum_r2: float = Field(
         0.0, le=1, description="a trained model that explains less on held-out subscribers is not promoted"
     )
+    tracking_uri: str = Field(
+        "", description="MLflow store that fits are copied to; by default SQLite in the workspace"
+    )
     seed: int = Field(7, ge=0, description="of every random choice")
 
     @field_validator("time_zone")

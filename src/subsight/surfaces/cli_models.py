@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from subsight.errors import StorageError
+from subsight.errors import ConfigurationError, StorageError
 from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def train(workspace: WorkspaceArgument, output: FormatOption = Output.text) -> N
         print(f"  {_standing(trained)}")
         for reason in version.entry["reasons"]:
             print(f"  not promotable: {reason}")
+    _track(opened, settings)
 
 
 def _measured(entry: Mapping[str, Any]) -> str:
@@ -84,6 +86,16 @@ def _compared(found: Mapping[str, Any], other: str) -> str:
         f"(95 % interval {found['mae_change_low']:+.4g} to {found['mae_change_high']:+.4g}, "
         f"{found['rows']:,} subscribers)"
     )
+
+
+def _track(workspace: Workspace, settings: Settings) -> None:
+    """Copies what is new into MLflow. The registry is the truth: a store that fails stops nothing."""
+    from subsight.lifecycle import tracking
+
+    try:
+        tracking.sync(workspace, settings)
+    except ConfigurationError as error:
+        print(f"not copied to MLflow yet: {error}", file=sys.stderr)
 
 
 _HISTORY = (
@@ -167,10 +179,11 @@ def promote(
     why: Annotated[str, typer.Option(help="A reason for the record.")] = "",
 ) -> None:
     """Make a version the champion; a running service answers with it from the next request on."""
-    _, _, registry = _open(workspace)
+    opened, settings, registry = _open(workspace)
     before = registry.aliases(model).get("champion")
     registry.promote(model, version, force=force, why=why)
     print(f"champion of {model}: {before or 'none'} -> {version}{' (forced)' if force else ''}")
+    _track(opened, settings)
 
 
 @app.command(epilog="Example: subsight models rollback tellco")
@@ -180,9 +193,10 @@ def rollback(
     why: Annotated[str, typer.Option(help="A reason for the record.")] = "",
 ) -> None:
     """Go back to the champion before the present one."""
-    _, _, registry = _open(workspace)
+    opened, settings, registry = _open(workspace)
     before = registry.aliases(model).get("champion")
     print(f"champion of {model}: {before} -> {registry.rollback(model, why).number} (rollback)")
+    _track(opened, settings)
 
 
 @app.command(epilog="Example: subsight models compare tellco 1 2")
@@ -209,6 +223,7 @@ def challenge(
     model: ModelOption = "behaviour",
 ) -> None:
     """Make a version the challenger, or end the challenge with 0."""
-    _, _, registry = _open(workspace)
+    opened, settings, registry = _open(workspace)
     registry.challenge(model, version or None)
     print(f"challenger of {model}: {version or 'none'}")
+    _track(opened, settings)

@@ -1,0 +1,241 @@
+"""Tracking: fit records and versions are copied into MLflow, where people look at runs beside each other.
+
+The workspace is the truth and MLflow a copy of it: what was copied already, by its tag, is left as it is.
+Importing MLflow takes three seconds, so only commands about models do.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from subsight.lifecycle.registry import Registry
+from subsight.results import Results
+from subsight.settings import Settings
+from subsight.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = ["default_uri", "sync"]
+
+_TAG: Final = "subsight.record"
+
+
+@dataclass(frozen=True)
+class _Record:
+    """One fit as MLflow is to show it; `series` are metrics by step."""
+
+    id: str
+    model: str
+    began_at: str
+    ended_at: str
+    tags: Mapping[str, str]
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    series: Mapping[str, list[float]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def default_uri(workspace: Workspace) -> str:
+    """The workspace's own MLflow store: SQLite, which a user's full MLflow opens for its pages."""
+    return f"sqlite:///{(workspace.path / 'models' / 'mlflow.db').resolve()}"
+
+
+def sync(workspace: Workspace, settings: Settings) -> int:
+    """Copies what MLflow does not have yet: fits of runs, versions and aliases; returns how many fits.
+
+    Raises:
+        ConfigurationError: the tracking URI cannot be used.
+    """
+    from subsight.errors import ConfigurationError
+
+    # Nothing leaves the machine that nobody asked for.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    for chatty in ("mlflow.store.db.utils", "alembic", "alembic.runtime.migration"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    uri = settings.tracking_uri or default_uri(workspace)
+    (workspace.path / "models").mkdir(exist_ok=True)
+    own = None if settings.tracking_uri else (workspace.path / "models" / "artifacts").resolve().as_uri()
+    try:
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        registry, copied = Registry(workspace), 0
+        for record in [*_fits(workspace), *_versions(registry)]:
+            copied += _copy(client, record, own)
+        for name in registry.names():
+            _register(client, registry, name, own)
+    except (MlflowException, OSError) as error:
+        raise ConfigurationError(
+            "the tracking store cannot be used",
+            found=f"{uri}: {str(error).splitlines()[0]}",
+            expected="a URI that MLflow can write to",
+            do="set tracking_uri in subsight.toml, or leave it out for the workspace's own store",
+        ) from error
+    return copied
+
+
+def _fits(workspace: Workspace) -> Iterator[_Record]:
+    """What the published runs fitted."""
+    for run in workspace.runs():
+        results = Results(workspace.run(run))
+        manifest = results.manifest
+        for name, record in results.models().items():
+            fit = record["fit"]
+            yield _Record(
+                id=f"run {run} {name}",
+                model=name,
+                began_at=fit.get("began_at") or manifest["created_at"],
+                ended_at=fit.get("ended_at") or manifest["created_at"],
+                tags=_tags(manifest.get("code", {}), run, [entry["content"] for entry in manifest["inputs"]]),
+                parameters={key: manifest["settings"][key] for key in ("seed", "starts", "treatment")},
+                metrics={key: value for key, value in fit.items() if _is_number(value)},
+                series={"inertia_by_iteration": fit.get("convergence", [])},
+                files={"record.json": json.dumps(record, indent=1)},
+            )
+
+
+def _versions(registry: Registry) -> Iterator[_Record]:
+    """What was trained from them."""
+    for name in registry.names():
+        for entry in registry.entries(name):
+            version = registry.get(name, entry["version"])
+            against = entry["against_champion"] or {}
+            yield _Record(
+                id=_version_id(name, entry),
+                model=name,
+                began_at=entry["began_at"],
+                ended_at=entry["ended_at"],
+                tags=_tags(entry["code"], entry["source"]["run"], entry["source"]["inputs"])
+                | {"version": str(entry["version"]), "is_promotable": str(entry["is_promotable"])},
+                parameters=entry["parameters"],
+                metrics={**entry["metrics"], "mae_change": against.get("mae_change")},
+                series={"residual_deciles": version.record["fit"]["residual_deciles"]},
+                files={
+                    "record.json": json.dumps(version.record, indent=1),
+                    "card.json": json.dumps(version.record["card"], indent=1),
+                    "predictions.csv": _probes(version.record["probes"]),
+                    "residuals.svg": _drawn(version.record["fit"]["residual_deciles"]),
+                },
+            )
+
+
+def _version_id(name: str, entry: Mapping[str, Any]) -> str:
+    return f"version {name} {entry['version']} {entry['digest'][:16]}"
+
+
+def _tags(code: Mapping[str, Any], run: str, inputs: list[str]) -> dict[str, str]:
+    return {
+        "mlflow.source.git.commit": str(code.get("commit")),
+        "code.package": str(code.get("package")),
+        "code.is_dirty": str(code.get("is_dirty")),
+        "source.run": run,
+        "source.inputs": " ".join(inputs),
+    }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _probes(probes: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    names = [*probes[0]["inputs"], "satisfaction_score"] if probes else ["satisfaction_score"]
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(
+        {**probe["inputs"], "satisfaction_score": probe["satisfaction_score"]} for probe in probes
+    )
+    return text.getvalue()
+
+
+def _drawn(deciles: list[float]) -> str:
+    """Residuals by decile of the held-out subscribers, as SVG."""
+    import vl_convert
+
+    rows = [{"decile": i, "residual": value} for i, value in enumerate(deciles)]
+    spec = {
+        "data": {"values": rows},
+        "mark": {"type": "line", "point": True},
+        "encoding": {
+            "x": {"field": "decile", "type": "ordinal", "title": "decile of held-out subscribers"},
+            "y": {"field": "residual", "type": "quantitative", "title": "residual (score)"},
+        },
+    }
+    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+
+
+def _copy(client: MlflowClient, record: _Record, artifacts: str | None) -> bool:
+    """Whether the record was new to MLflow. Its tag is set last: a copy cut short is made again."""
+    from mlflow.entities import Metric, Param
+
+    experiment = _experiment(client, record.model, artifacts)
+    if client.search_runs([experiment], f"tags.`{_TAG}` = '{record.id}'", max_results=1):
+        return False
+    run = client.create_run(
+        experiment, _milliseconds(record.began_at), dict(record.tags), record.id
+    ).info.run_id
+    at = _milliseconds(record.ended_at)
+    metrics = [
+        Metric(name, float(value), at, 0) for name, value in record.metrics.items() if value is not None
+    ]
+    metrics += [
+        Metric(name, float(value), at, step)
+        for name, values in record.series.items()
+        for step, value in enumerate(values)
+    ]
+    parameters = [Param(name, str(value)) for name, value in record.parameters.items()]
+    client.log_batch(run, metrics=metrics, params=parameters)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in record.files.items():
+            Path(folder, name).write_text(text, encoding="utf-8")
+            client.log_artifact(run, str(Path(folder, name)))
+    client.set_tag(run, _TAG, record.id)
+    client.set_terminated(run, end_time=at)
+    return True
+
+
+def _experiment(client: MlflowClient, model: str, artifacts: str | None) -> str:
+    name = f"subsight {model}"
+    found = client.get_experiment_by_name(name)
+    return str(found.experiment_id if found else client.create_experiment(name, artifacts))
+
+
+def _register(client: MlflowClient, registry: Registry, name: str, artifacts: str | None) -> None:
+    """The model's versions and aliases in MLflow's registry, found by their tag."""
+    model = f"subsight-{name}"
+    if not client.search_registered_models(f"name = '{model}'"):
+        client.create_registered_model(
+            model, description="Copied from a Subsight workspace, which serves it."
+        )
+    known = {v.tags.get(_TAG): v.version for v in client.search_model_versions(f"name = '{model}'")}
+    experiment = _experiment(client, name, artifacts)
+    ids = {entry["version"]: _version_id(name, entry) for entry in registry.entries(name)}
+    for id in ids.values():
+        if id not in known:
+            (run,) = client.search_runs([experiment], f"tags.`{_TAG}` = '{id}'", max_results=1)
+            made = client.create_model_version(model, str(run.info.artifact_uri), run.info.run_id, {_TAG: id})
+            known[id] = made.version
+    wanted = {alias: known[ids[number]] for alias, number in registry.aliases(name).items()}
+    present = dict(client.get_registered_model(model).aliases)
+    for alias in present.keys() - wanted.keys():
+        client.delete_registered_model_alias(model, alias)
+    for alias, version in wanted.items():
+        if str(present.get(alias)) != str(version):
+            client.set_registered_model_alias(model, alias, str(version))
+
+
+def _milliseconds(at: str) -> int:
+    return int(datetime.fromisoformat(at).timestamp() * 1000)
