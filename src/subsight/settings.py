@@ -51,6 +51,17 @@ class Settings(BaseSettings):
     tracking_uri: str = Field(
         "", description="MLflow store that fits are copied to; by default SQLite in the workspace"
     )
+    audit: Literal["grouped", "strict"] = Field(
+        "grouped", description="strict: a prediction is on disk in the audit log before it is answered"
+    )
+    auth: Literal["keys", "off"] = Field(
+        "keys", description="whether the service asks for API keys; without any it serves this machine only"
+    )
+    request_rate: float = Field(
+        20_000, ge=0, description="requests a second that one caller may send; 0 for no limit"
+    )
+    request_concurrency: int = Field(512, ge=1, description="requests worked on at once; more are a 503")
+    request_bytes: int = Field(10_000_000, ge=1000, description="the largest body of a request")
     seed: int = Field(7, ge=0, description="of every random choice")
 
     @field_validator("time_zone")

@@ -128,8 +128,8 @@ class Workspace:
         shutil.rmtree(self.path / ".scratch", ignore_errors=True)
         for staged in (self.path / "runs").glob(".staged-*"):
             shutil.rmtree(staged, ignore_errors=True)
-        # Only where a run or an ingest writes: models and audit have writers of their own.
-        for place in ("", "keys/", "batches/**/", "rejects/**/", "runs/**/"):
+        # Only where a run or an ingest writes: models, keys and audit have writers of their own.
+        for place in ("", "batches/**/", "rejects/**/", "runs/**/"):
             for partial in self.path.glob(f"{place}.*.partial"):
                 partial.unlink(missing_ok=True)
 

@@ -85,7 +85,7 @@ def test_what_is_no_linear_model_is_refused() -> None:
 
 def test_versions_count_up_and_aliases_choose(workspace: Workspace) -> None:
     registry = Registry(workspace)
-    assert (registry.names(), registry.stamp()) == ([], 0)
+    assert (registry.names(), registry.stamp()) == ([], (0, 0))
     for number in (1, 2, 3):
         assert registry.register("behaviour", {**RECORD, "note": number}, FACTS).number == number
     with pytest.raises(NotFoundError, match="no version champion"):
@@ -93,7 +93,7 @@ def test_versions_count_up_and_aliases_choose(workspace: Workspace) -> None:
     stamp = registry.stamp()
     for number in (1, 2, 3):
         registry.promote("behaviour", number)
-    assert registry.stamp() > stamp
+    assert registry.stamp() != stamp
     assert registry.get("behaviour").record["note"] == 3
     assert registry.rollback("behaviour").number == 2
     assert registry.rollback("behaviour").number == 1

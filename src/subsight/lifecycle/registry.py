@@ -49,12 +49,14 @@ class Registry:
     def __init__(self, workspace: Workspace) -> None:
         self._folder = workspace.path / "models"
 
-    def stamp(self) -> int:
-        """A number that changes whenever the ledger does; 0 before there is one."""
+    def stamp(self) -> tuple[int, int]:
+        """What changes whenever the ledger does; zeros before there is one."""
         try:
-            return self._ledger.stat().st_mtime_ns
+            status = self._ledger.stat()
         except FileNotFoundError:
-            return 0
+            return 0, 0
+        # The file's number tells two changes within one tick of its clock apart.
+        return status.st_mtime_ns, status.st_ino
 
     def names(self) -> list[str]:
         """The models that have a version, in the order of `MODELS`."""

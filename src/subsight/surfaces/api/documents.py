@@ -1,0 +1,184 @@
+"""What the service says of itself: the OpenAPI document, and a page of it that needs no other site."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from subsight.surfaces.api.fields import IDENTIFIER, LARGEST, LONGEST, SUBSCRIBER
+from subsight.surfaces.api.live import IDENTITY, Champions
+
+__all__ = ["DESCRIBED", "page", "schemas"]
+
+_Schema = dict[str, Any]
+
+_NUMBER: Final = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
+_WHO: Final = {
+    "type": ["string", "null"],
+    "pattern": f"^({IDENTIFIER})$",
+    "description": "A pseudonym, or a clear MSISDN, which becomes its pseudonym before anything is kept.",
+}
+_TEXT: Final = {"type": ["string", "null"], "maxLength": LONGEST}
+_WORD: Final = {"type": ["string", "null"]}
+_PREDICTED: Final = {"model": {"type": "string"}, "version": {"type": "integer"}, "id": {"type": "string"}}
+
+
+def _object(properties: Mapping[str, _Schema], *, more: bool = False) -> _Schema:
+    required = list(properties)
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": more}
+
+
+def _ref(name: str) -> _Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json(schema: _Schema) -> _Schema:
+    return {"application/json": {"schema": schema}}
+
+
+def _ok(description: str, content: _Schema) -> _Schema:
+    return {"200": {"description": description, "content": content}}
+
+
+_ERRORS: Final = {
+    "400": "the body is no JSON or CSV",
+    "401": "no key, or one that is not known",
+    "403": "the key has not the role",
+    "404": "there is no such subscriber",
+    "408": "the body did not arrive in time",
+    "413": "the body is too large",
+    "415": "the body is of another media type",
+    "421": "without keys: the request was for another host name",
+    "422": "a field is missing, unknown, of the wrong type or out of range",
+    "429": "too many requests; Retry-After says when to ask again",
+    "503": "no model answers yet, or too many requests at the same time",
+}
+
+
+def _errors(*statuses: str) -> _Schema:
+    common = ("401", "403", "421", "429", "503")
+    return {
+        status: {"description": _ERRORS[status], "content": _json(_ref("Error"))}
+        for status in sorted({*common, *statuses})
+    }
+
+
+_BODY_ERRORS: Final = ("400", "408", "413", "415", "422")
+_EXAMPLE: Final = {"engagement_score": 0.8, "experience_score": 0.7}
+
+# By address: what FastAPI cannot read from endpoints that take the request as it is.
+DESCRIBED: Final[Mapping[str, _Schema]] = {
+    "/predict": {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("Row"), "example": _EXAMPLE}},
+        },
+        "responses": _ok("The predicted satisfaction.", _json(_ref("Prediction"))) | _errors(*_BODY_ERRORS),
+    },
+    "/predict/batch": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _ref("Batch"), "example": [_EXAMPLE]},
+                "text/csv": {
+                    "schema": {"type": "string", "description": "A header of fields, then rows."},
+                    "example": "engagement_score,experience_score\n0.8,0.7\n",
+                },
+            },
+        },
+        "responses": _ok("Predictions in the order of the rows.", _json(_ref("Predictions")))
+        | _errors(*_BODY_ERRORS),
+    },
+    "/subscribers/{id}": {
+        "parameters": [
+            {
+                "name": "id",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string"},
+                "description": "A clear MSISDN, or a pseudonym.",
+            }
+        ],
+        "responses": _ok("Profile and scores in the current run.", _json(_ref("Subscriber")))
+        | _errors("404"),
+    },
+    "/health": {"responses": _ok("The process answers.", _json(_object({"status": {"type": "string"}})))},
+    "/ready": {
+        "responses": _ok("Predictions can be made.", _json(_ref("Ready")))
+        | {"503": {"description": "Not yet, and why.", "content": _json(_ref("Error"))}}
+    },
+    "/metrics": {
+        "responses": _ok("Prometheus's text format.", {"text/plain": {"schema": {"type": "string"}}})
+        | _errors()
+    },
+    "/model": {"responses": _ok("The champions and their cards.", _json(_ref("Models"))) | _errors()},
+}
+
+
+def schemas(champions: Champions) -> dict[str, _Schema]:
+    """The schemas of requests, as the present champions take them, and of answers."""
+    rows = {"Identity": _identity()}
+    if behaviour := champions.by_model.get("behaviour"):
+        known = behaviour.predictor.fields
+        properties = {name: _nullable() if name in behaviour.numbers else _TEXT for name in known}
+        rows["Behaviour"] = {
+            "type": "object",
+            "properties": {**properties, SUBSCRIBER: _WHO},
+            "anyOf": [{"required": [name]} for name in known],
+            "additionalProperties": False,
+            "description": "Some fields of a profile; a number that is null or absent counts as the mean.",
+        }
+    names = list(rows)
+    error = dict.fromkeys(("what", "found", "expected", "do", "field"), _WORD)
+    texts = {"type": "array", "items": {"type": "string"}}
+    return {
+        **rows,
+        "Row": {"anyOf": [_ref(name) for name in names]},
+        "Batch": {
+            "anyOf": [
+                *({"type": "array", "minItems": 1, "items": _ref(name)} for name in names),
+                *(_columns(rows[name]) for name in names),
+            ],
+            "description": "Rows, or columns of equal length.",
+        },
+        "Prediction": _object({"satisfaction_score": {"type": "number"}, **_PREDICTED}),
+        "Predictions": _object(
+            {"satisfaction_score": {"type": "array", "items": {"type": "number"}}, **_PREDICTED}
+        ),
+        "Subscriber": _object({SUBSCRIBER: {"type": "string"}}, more=True),
+        "Ready": _object({"status": {"type": "string"}, "models": {"type": "object"}, "troubles": texts}),
+        "Models": _object({"models": {"type": "object"}, "troubles": texts}),
+        "Error": _object({"error": _object({**error, "row": {"type": ["integer", "null"]}})}),
+    }
+
+
+def _identity() -> _Schema:
+    scores = dict.fromkeys(IDENTITY, _NUMBER)
+    return {**_object(scores), "properties": {**scores, SUBSCRIBER: _WHO}}
+
+
+def _nullable() -> _Schema:
+    return {**_NUMBER, "type": ["number", "null"]}
+
+
+def _columns(row: _Schema) -> _Schema:
+    properties = {
+        name: {"type": "array", "minItems": 1, "items": schema} for name, schema in row["properties"].items()
+    }
+    return {**row, "properties": properties}
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """The document as a page: addresses, examples, schemas; no script, no other site."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("subsight.surfaces.api"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["pretty"] = lambda value: json.dumps(value, indent=1, ensure_ascii=False)
+    return environment.get_template("docs.html.jinja").render(document=document)

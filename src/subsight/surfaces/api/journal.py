@@ -1,0 +1,89 @@
+"""What the service hands to the audit log, and waits for where the log is strict."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from subsight.lifecycle.audit import AuditLog
+from subsight.surfaces.api.live import Champion
+from subsight.surfaces.api.metrics import Metrics
+
+__all__ = ["Journal", "Prediction"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Whose question was answered by which model, how fast."""
+
+    id: str
+    caller: str
+    champion: Champion
+    latency_ms: float
+
+
+class Journal:
+    """The audit log, started by whoever made the service, with a count of what went into it."""
+
+    def __init__(self, log: AuditLog, metrics: Metrics) -> None:
+        self._log = log
+        self._metrics = metrics
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be recorded any more, or None."""
+        return "the audit log cannot be written" if self._log.failure else None
+
+    async def one(
+        self, made: Prediction, subscriber_id: str | None, inputs: Mapping[str, Any], output: float
+    ) -> None:
+        """Records a prediction.
+
+        Raises:
+            StorageError: it cannot be recorded, so it must not be answered.
+        """
+        done = self._log.predicted(
+            id=made.id,
+            caller=made.caller,
+            subscriber_id=subscriber_id,
+            inputs=inputs,
+            output=output,
+            model=made.champion.name,
+            version=str(made.champion.number),
+            latency_ms=made.latency_ms,
+        )
+        self._metrics.predicted(made.champion.name, made.champion.number)
+        self._metrics.recorded("prediction")
+        await _durable(done)
+
+    def begin_batch(self, made: Prediction, columns: Mapping[str, Sequence[Any]]) -> Future[None]:
+        """Hands over a batch, inputs and outputs as columns; it takes milliseconds, in any thread.
+
+        Raises:
+            StorageError: as `one`.
+        """
+        return self._log.batch(
+            id=made.id,
+            caller=made.caller,
+            columns=columns,
+            model=made.champion.name,
+            version=str(made.champion.number),
+            latency_ms=made.latency_ms,
+        )
+
+    async def end_batch(self, made: Prediction, rows: int, done: Future[None]) -> None:
+        """Counts a batch that was handed over, and waits for the disk where the log is strict."""
+        self._metrics.predicted(made.champion.name, made.champion.number, rows)
+        self._metrics.recorded("batch")
+        await _durable(done)
+
+
+async def _durable(done: Future[None]) -> None:
+    # In a grouped log it is done already: no trip through the event loop.
+    if not done.done():
+        await asyncio.wrap_future(done)
+    elif error := done.exception():
+        raise error

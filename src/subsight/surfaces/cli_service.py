@@ -1,0 +1,83 @@
+"""The verbs over the service: serve, and the keys that it asks for."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument
+
+__all__ = ["keys", "serve"]
+
+keys = typer.Typer(no_args_is_help=True, help="Make and revoke the keys of the service.")
+
+
+def serve(
+    workspace: WorkspaceArgument,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
+    auth: Annotated[str | None, typer.Option(help="keys, or off: no key is asked for.")] = None,
+    audit: Annotated[str | None, typer.Option(help="grouped, or strict: on disk before the answer.")] = None,
+) -> None:
+    """Serve the champions over HTTP: predictions, subscribers, models; /docs explains it all."""
+    from subsight.settings import load
+    from subsight.surfaces.api.limits import Limits
+    from subsight.surfaces.api.server import serve as run
+    from subsight.workspace import Workspace
+
+    opened = Workspace.open(workspace)
+    settings = load(opened.settings_file, auth=auth, audit=audit)
+    limits = Limits(
+        body_bytes=settings.request_bytes,
+        rate=settings.request_rate,
+        burst=int(2 * settings.request_rate) + 1,
+        concurrency=settings.request_concurrency,
+    )
+    print(f"http://{host}:{port}  documentation: /docs  stop: Ctrl-C", file=sys.stderr, flush=True)
+    run(opened, host, port, auth=settings.auth, audit=settings.audit, limits=limits)
+
+
+@keys.command(epilog="Example: subsight keys create tellco --role predict --name 'campaign tool'")
+def create(
+    workspace: WorkspaceArgument,
+    role: Annotated[list[str], typer.Option(help="predict, read, feedback or admin; several by repeating.")],
+    name: Annotated[str, typer.Option(help="Whose it is.")] = "",
+) -> None:
+    """Make a key and print it, this once."""
+    from subsight.surfaces.api.keys import ApiKeys
+    from subsight.workspace import Workspace
+
+    print(ApiKeys(Workspace.open(workspace)).create(*role, name=name))
+
+
+@keys.command("list", epilog="Example: subsight keys list tellco")
+def list_keys(workspace: WorkspaceArgument, output: FormatOption = Output.text) -> None:
+    """List the keys: ids, names, roles, never the keys themselves."""
+    import json
+
+    from subsight.surfaces.api.keys import ApiKeys
+    from subsight.workspace import Workspace
+
+    found = ApiKeys(Workspace.open(workspace)).all()
+    if output is Output.json:
+        print(json.dumps(found, indent=1))
+        return
+    for key in found:
+        print(f"{key['id']}  {', '.join(key['roles']):24}  {key['created_at']}  {key['name']}".rstrip())
+    if not found:
+        print("no key yet: the service answers this machine only")
+
+
+@keys.command(epilog="Example: subsight keys revoke tellco 1a2b3c4d")
+def revoke(
+    workspace: WorkspaceArgument,
+    key: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `keys list` prints it.")],
+) -> None:
+    """Revoke a key; a running service refuses it at once."""
+    from subsight.surfaces.api.keys import ApiKeys
+    from subsight.workspace import Workspace
+
+    ApiKeys(Workspace.open(workspace)).revoke(key)
+    print(f"revoked {key}")
