@@ -136,7 +136,7 @@ def _ingest_file(
     existing = workspace.batch("sessions", content)
     if existing:
         asked = {"identifiers": settings.identifiers, "time_zone": settings.time_zone}
-        asked |= {"mapping": chosen.name} if chosen else {}
+        asked |= {"mapping": chosen.name, "mapping_digest": chosen.digest} if chosen else {}
         return Ingested(path.name, existing, is_new=False, ignored=existing.ignores(asked))
     vendor = chosen or inspection.choose(store, file, settings)
     parsed = xdr.parse(store, file, vendor, settings)
@@ -153,6 +153,7 @@ def _ingest_file(
         "content": content,
         "ingested_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "mapping": vendor.name,
+        "mapping_digest": vendor.digest,
         "applications": [{"slug": app.slug, "name": app.name} for app in vendor.applications],
         "units": parsed.decisions.units,
         "certainty": parsed.decisions.certainty,

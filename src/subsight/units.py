@@ -13,7 +13,7 @@ __all__ = ["FACTORS", "factor", "format_value", "unit_of"]
 # canonical unit -> unit a source may declare -> multiply by this.
 FACTORS: Final[dict[str, dict[str, float]]] = {
     "bytes": {
-        "bytes": 1, "B": 1, "octets": 1, "bit": 0.125,
+        "bytes": 1, "B": 1, "octets": 1, "bit": 0.125, "kbit": 125, "Mbit": 125e3,
         "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3,
     },
     "ms": {"ms": 1, "s": 1e3, "min": 60e3, "us": 1e-3},

@@ -35,8 +35,8 @@ class Batch:
 
     def ignores(self, asked: Mapping[str, str]) -> str:
         """In words, which options the batch was not read with; nothing where it was read with all."""
-        other = [name for name, value in asked.items() if self.manifest[name] != value]
-        said = "; ".join(f"{name} {self.manifest[name]}, not {asked[name]}" for name in other)
+        other = [name for name, value in asked.items() if self.manifest.get(name) != value]
+        said = "; ".join(f"{name} {self.manifest.get(name)}, not {asked[name]}" for name in other)
         return (
             f"known already and kept as it was read, with {said}: a new workspace reads it anew"
             if said

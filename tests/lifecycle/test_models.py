@@ -99,6 +99,12 @@ def test_versions_count_up_and_aliases_choose(workspace: Workspace) -> None:
     assert registry.rollback("behaviour").number == 1
     with pytest.raises(NotFoundError, match="no champion to go back to"):
         registry.rollback("behaviour")
+    registry.promote("behaviour", 1)  # already: nothing changes, and a rollback is not led in a circle
+    with pytest.raises(ConfigurationError, match="is the champion"):
+        registry.challenge("behaviour", 1)
+    with pytest.raises(ConfigurationError, match="unknown"):
+        registry.get("churn")
+    registry.challenge("behaviour", 3)
     registry.challenge("behaviour", 3)
     assert registry.aliases("behaviour") == {"champion": 1, "challenger": 3}
     registry.challenge("behaviour", None)

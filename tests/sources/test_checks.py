@@ -179,3 +179,31 @@ def test_nothing_to_compare_with_is_no_certainty(duck: Store, tmp_path: Path) ->
     unsaid = replace(mapping, columns=tuple(replace(c, unit=None) for c in kept))
     certainty = ingest(duck, tmp_path / "a.csv", unsaid).parsed.decisions.certainty
     assert set(certainty.values()) == {"assumed"}
+
+
+def test_what_was_neither_declared_nor_checked_is_said(duck: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", rows(4))
+    assert ingest(duck, path).notes("units") == []
+    unsaid = replace(
+        VENDOR, columns=tuple(replace(c, unit=None) for c in VENDOR.columns if c.name != "end_at")
+    )
+    got = ingest(duck, path, unsaid)
+    assert got.notes("units") == [("unit", "warning", 4)]
+    (text,) = (f.text for f in got.parsed.decisions.findings if f.column == "units")
+    assert "rtt_dl_ms (ms)" in text
+    assert BANDS[0] not in text  # the bands sum to one whole: checked
+
+
+def test_values_that_no_session_has_are_kept_and_said(duck: Store, tmp_path: Path) -> None:
+    odd = [
+        changed(PLAIN, Start="5/1/1970 10:00", End="5/1/1970 11:00"),
+        changed(PLAIN, Start="5/1/2224 10:00", End="5/1/2224 11:00"),
+        changed(PLAIN, End="5/1/2124 11:00"),
+    ]
+    got = ingest(duck, write(tmp_path / "a.csv", [*rows(40), *odd]))
+    assert len(got.sessions) == 43
+    assert got.notes("start_at")[-2:] == [("range", "warning", 1), ("range", "warning", 1)]
+    assert ("range", "warning", 1) in got.notes("end_at")
+    assert not [
+        n for n in ingest(duck, write(tmp_path / "b.csv", rows(4))).notes("start_at") if n[0] == "range"
+    ]

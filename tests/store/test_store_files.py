@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from subsight.errors import InputError, StorageError
-from subsight.store import CsvFormat, Instant, Number, Store
+from subsight.store import SWALLOWED, CsvFormat, Instant, Number, Store
 
 
 def rows(store: Store, frame: Any, by: str = "record") -> list[tuple[Any, ...]]:
@@ -54,6 +54,20 @@ def test_ragged_lines_are_those_of_the_last_file(store: Store, tmp_path: Path) -
     store.keep(store.read_csv(csv_file(tmp_path, "a,b\n1\n", "one.csv"), 2, CsvFormat()))
     store.keep(store.read_csv(csv_file(tmp_path, "a,b\n1,2\n3,4,5\n", "two.csv"), 2, CsvFormat()))
     assert [line for line, _ in store.ragged_lines()] == [3]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_lines_behind_a_quote_that_is_not_closed_are_counted(store: Store, tmp_path: Path, name: str) -> None:
+    lines = [f"{i},x" for i in range(1, 101)]
+    lines[39] = '40,"x'  # 41 to 100 stand in a field that never ends
+    text = "\n".join(["a,b", *lines, ""]).encode()
+    path = csv_file(tmp_path, gzip.compress(text) if name.endswith("gz") else text, name)
+    frame = store.keep(store.read_csv(path, 2, CsvFormat()))
+    read = len(rows(store, frame))
+    ragged = store.ragged_lines()
+    assert read == 39
+    assert [fault for _, fault in ragged].count(SWALLOWED) == 60
+    assert read + len(ragged) == 100
 
 
 def test_csv_bytes_that_are_no_text_are_a_fault(store: Store, tmp_path: Path) -> None:

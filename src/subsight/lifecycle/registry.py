@@ -79,16 +79,19 @@ class Registry:
         """A version by number or alias.
 
         Raises:
+            ConfigurationError: no model is called so.
             NotFoundError: there is none.
             WorkspaceError: its record is not the one that was registered.
         """
+        if name not in MODELS:
+            raise ConfigurationError("the model is unknown", found=name, expected=", ".join(MODELS))
         number = self.aliases(name).get(which) if isinstance(which, str) else which
         entry = next((e for e in self.entries(name) if e["version"] == number), None)
         if entry is None:
             raise NotFoundError(
                 f"the model {name} has no version {which}",
                 expected=", ".join(str(e["version"]) for e in self.entries(name)) or "none is registered yet",
-                do="train one: subsight models train WS",
+                do="train one with: subsight models train",
             )
         path = self._folder / name / f"{entry['version']}.json"
         try:
@@ -137,6 +140,8 @@ class Registry:
             ConfigurationError: validation found against it and `force` is not set.
         """
         version = self.get(name, number)
+        if self.aliases(name).get("champion") == number:
+            return version
         if not version.entry.get("is_promotable") and not force:
             raise ConfigurationError(
                 f"version {number} of {name} did not pass validation",
@@ -173,10 +178,23 @@ class Registry:
         return version
 
     def challenge(self, name: str, number: int | None) -> None:
-        """Makes a version the challenger; None ends the challenge."""
+        """Makes a version the challenger; None ends the challenge.
+
+        Raises:
+            NotFoundError: there is no such version.
+            ConfigurationError: it is the champion.
+        """
+        present = self.aliases(name)
         if number is not None:
             self.get(name, number)
-        self._point(name, "challenger", number)
+            if present.get("champion") == number:
+                raise ConfigurationError(
+                    f"version {number} of {name} is the champion",
+                    expected="another version to challenge it",
+                    do="see them with: subsight models history",
+                )
+        if present.get("challenger") != number:
+            self._point(name, "challenger", number)
 
     @property
     def _ledger(self) -> Path:

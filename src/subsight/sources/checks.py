@@ -9,6 +9,7 @@ where nobody does; a contradiction without a certain answer is a refusal.
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import narwhals as nw
@@ -18,7 +19,7 @@ from subsight.sources.findings import AGREE, Decisions, Finding
 from subsight.sources.mapping import Mapping
 from subsight.store import Frame, Seconds, Store
 from subsight.tables import THROUGHPUT_SHARES
-from subsight.units import FACTORS, factor
+from subsight.units import FACTORS, factor, unit_of
 
 __all__ = ["SPREADSHEET", "Decisions", "Finding", "decide"]
 
@@ -29,6 +30,9 @@ The exponent's sign tells it from a hexadecimal name such as 4E21.
 """
 _RARE: Final = 0.001
 _UNREAD: Final = 0.2
+_OLD: Final = 2000
+_HUGE: Final = {"s": 62 * 86_400, "bytes": 10e12}
+"""No session of a network lasts or carries so much: a sentinel, a broken clock or another unit."""
 
 
 def decide(store: Store, typed: Frame, mapping: Mapping) -> Decisions:
@@ -53,6 +57,7 @@ def decide(store: Store, typed: Frame, mapping: Mapping) -> Decisions:
             **_share_evidence(mapped),
             **volumes.evidence(mapped, mapping, decisions),
             **_digit_evidence(mapped),
+            **_doubt_evidence(mapped),
         )
     )
     _decide_times(evidence, mapped, mapping, decisions)
@@ -62,6 +67,7 @@ def decide(store: Store, typed: Frame, mapping: Mapping) -> Decisions:
     volumes.decide(store, typed, evidence, mapped, mapping, decisions)
     _decide_digits(evidence, mapped, decisions)
     _decide_lengths(store, typed, decisions)
+    _decide_doubts(evidence, decisions)
     return decisions
 
 
@@ -210,6 +216,52 @@ def _decide_shares(evidence: Map[str, Any], decisions: Decisions) -> None:
                     decisions.settle(name, unit, usable,
                         f"with its siblings it sums to one whole in {agreed:.1%} of records",
                     )  # fmt: skip
+
+
+# What is missing, what cannot be, and what nobody said
+
+
+def _doubt_evidence(mapped: set[str]) -> dict[str, Any]:
+    """Counts of sums' missing values, and of values that no session has in the unit said."""
+    found: dict[str, Any] = {}
+    for name in ("duration_s", "dl_bytes", "ul_bytes"):
+        if name in mapped:
+            found[f"null_{name}"] = _count(nw.col(name).is_null())
+            for unit in FACTORS[unit_of(name) or ""]:
+                value = nw.col(name) * factor(unit, unit_of(name) or "")
+                found[f"huge_{name}_{unit}"] = _count(value > _HUGE[unit_of(name) or ""])
+    if {"start_at", "end_at"} <= mapped:
+        found["long"] = _count(nw.col("span_s") > _HUGE["s"])
+    if "start_at" in mapped:
+        found["old_start_at"] = _count(nw.col("start_at").dt.year() < _OLD)
+        found["new_start_at"] = _count(nw.col("start_at") > nw.lit(datetime.now(UTC) + timedelta(days=2)))
+    return found
+
+
+def _decide_doubts(evidence: Map[str, Any], decisions: Decisions) -> None:
+    for name, most in (("duration_s", "62 days"), ("dl_bytes", "10 TB"), ("ul_bytes", "10 TB")):
+        missing = evidence.get(f"null_{name}") or 0
+        if missing:
+            severity = "warning" if missing > _RARE * evidence["records"] else "note"
+            text = "records without a value: they add nothing to a subscriber's sum"
+            decisions.note(name, "missing", severity, missing, text)
+        huge = evidence.get(f"huge_{name}_{decisions.units.get(name)}") or 0
+        if huge:
+            text = f"sessions of more than {most}: kept, and heavy in every mean; is the unit right?"
+            decisions.note(name, "range", "warning", huge, text)
+    if long := evidence.get("long") or 0:
+        decisions.note("end_at", "range", "warning", long, "sessions end over 62 days after they start: kept")
+    for key, when in (("old", f"before {_OLD}"), ("new", "in the future")):
+        if count := evidence.get(f"{key}_start_at") or 0:
+            decisions.note("start_at", "range", "warning", count, f"sessions start {when}: kept as they are")
+    assumed = [
+        f"{name} ({decisions.units[name]})" for name, how in decisions.certainty.items() if how == "assumed"
+    ]
+    if assumed:
+        decisions.note(
+            "units", "unit", "warning", evidence["records"],
+            f"neither declared nor checked: taken as {', '.join(assumed)}; a mapping declares them",
+        )  # fmt: skip
 
 
 # Identifiers that lost digits, and rare lengths

@@ -29,6 +29,7 @@ _UNITS: Final = {
     "kb": "kB", "kbyte": "kB", "kbytes": "kB", "kilobytes": "kB", "kib": "KiB",
     "mb": "MB", "mbyte": "MB", "mbytes": "MB", "megabytes": "MB", "mib": "MiB",
     "gb": "GB", "gbyte": "GB", "gbytes": "GB", "gigabytes": "GB", "gib": "GiB",
+    "bit": "bit", "bits": "bit", "kbit": "kbit", "kbits": "kbit", "mbit": "Mbit", "mbits": "Mbit",
     "ms": "ms", "msec": "ms", "msecs": "ms", "millis": "ms", "millisecond": "ms", "milliseconds": "ms",
     "s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s",
     "min": "min", "mins": "min", "minute": "min", "minutes": "min", "us": "us", "usec": "us",
@@ -38,7 +39,7 @@ _UNITS: Final = {
     "%": "percent", "pct": "percent", "percent": "percent", "percentage": "percent",
     "permille": "permille", "‰": "permille", "share": "share", "fraction": "share",
 }  # fmt: skip
-_VOLUME_UNITS: Final = frozenset(("bytes", "kB", "KiB", "MB", "MiB", "GB", "GiB"))
+_VOLUME_UNITS: Final = frozenset(("bytes", "kB", "KiB", "MB", "MiB", "GB", "GiB", "bit", "kbit", "Mbit"))
 _TIME_UNITS: Final = frozenset(("ms", "s", "min", "us"))
 _RATE_UNITS: Final = frozenset(("kbps", "bps", "Mbps"))
 _SHARE_UNITS: Final = frozenset(("percent", "permille", "share"))

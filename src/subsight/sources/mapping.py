@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Mapping as Map
@@ -78,6 +79,11 @@ class Mapping:
             if column.milliseconds and (plain(column.milliseconds), 1) in places:
                 found[f"{column.name}:milliseconds"] = places[plain(column.milliseconds), 1]
         return found
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits that differ wherever what is mapped, and how, does."""
+        return hashlib.sha256(self.to_toml().encode()).hexdigest()[:8]
 
     def to_toml(self) -> str:
         """The mapping as the text of a mapping file."""

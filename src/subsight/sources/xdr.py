@@ -22,6 +22,7 @@ from subsight.sources.files import InputFile
 from subsight.sources.mapping import MappedColumn, Mapping
 from subsight.store import (
     MISSING_WORDS,
+    SWALLOWED,
     Digits,
     Frame,
     Instant,
@@ -44,8 +45,9 @@ _UNKNOWN: Final = ("undefined", "unknown", "unk", "not available")
 """What vendors write for a handset or cell that they do not know."""
 _MISSING: Final = "(?i)^\\s*(?:" + "|".join(re.escape(word) for word in MISSING_WORDS) + ")\\s*$"
 _RAGGED: Final[dict[str, Callable[[str], bool]]] = {
-    "another number of fields": lambda fault: "unicode" not in fault.lower(),
+    "another number of fields": lambda fault: "unicode" not in fault.lower() and fault != SWALLOWED,
     "not in the file's encoding": lambda fault: "unicode" in fault.lower(),
+    SWALLOWED: lambda fault: fault == SWALLOWED,
 }
 """What the engines say of a line that they left out."""
 _TYPES: Final[dict[str, Any]] = {

@@ -133,6 +133,9 @@ class CsvFormat:
     encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
 
 
+SWALLOWED = "behind a quote that is not closed"
+"""What `ragged_lines` says of a line that stands in no record."""
+
 MISSING_WORDS = ("", "na", "n/a", "nan", "null", "none", "nil", "-", "\\n", "#n/a")
 """Texts that every source may use for a missing value, in lower case."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import re
@@ -21,6 +22,7 @@ from subsight.errors import InputError, StorageError
 from subsight.privacy import PSEUDONYM_LENGTH, hmac_pads
 from subsight.store import (
     MISSING_WORDS,
+    SWALLOWED,
     CsvFormat,
     Digits,
     Frame,
@@ -46,6 +48,8 @@ _TIME = r"(?:[01]?\d|2[0-3]):\d{1,2}(?::\d{1,2}(?:\.\d+)?)?"
 _OFFSET = r"(?: ?UTC|Z|[+-]\d{2}(?::?\d{2})?)"
 # A wider reading would take "infinity" for an instant and ignore the zone in "5:03 America/Lima".
 _ISO = rf"^\s*{_DATE}(?:(?:T| +){_TIME}{_OFFSET}?)?\s*$"
+_MOST_BREAKS = 5
+_REJECTING = "store_rejects = true, rejects_limit = 0"
 _BAD_INPUT = re.compile(r"gzip|zstd|frame|magic|csv|encod|no files found", re.IGNORECASE)
 
 
@@ -67,6 +71,7 @@ class DuckDBStore(Store):
         self._connection = connection
         self._numbers = numbers  # shared by twins, so that no two keep under one name
         self._keys: list[bytes] = []
+        self._csv: tuple[Path, str, int, str] | None = None  # the file read last, and how
 
     def forget(self) -> None:
         kept = self._connection.execute(
@@ -92,12 +97,13 @@ class DuckDBStore(Store):
         names = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(columns))
         self.ragged_lines()
         _check_whole(path)
-        query = (
-            f"SELECT row_number() OVER () AS record, * FROM read_csv({_literal(_pattern(path))}, "
-            f"header = true, auto_detect = false, columns = {{{names}}}, delim = {_literal(csv.delimiter)}, "
-            f"quote = '\"', escape = '\"', encoding = {_literal(csv.encoding)}, "
-            f"store_rejects = true, rejects_limit = 0)"
+        source = (
+            f"{_literal(_pattern(path))}, header = true, auto_detect = false, columns = {{{names}}}, "
+            f"delim = {_literal(csv.delimiter)}, quote = '\"', escape = '\"', "
+            f"encoding = {_literal(csv.encoding)}"
         )
+        self._csv = path, source, columns, csv.encoding
+        query = f"SELECT row_number() OVER () AS record, * FROM read_csv({source}, {_REJECTING})"
         try:
             relation = self._connection.sql(query)
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
@@ -112,7 +118,22 @@ class DuckDBStore(Store):
             "SELECT line, min(error_message) FROM reject_errors GROUP BY line ORDER BY line"
         ).fetchall()
         self._connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
-        return [(line, message.splitlines()[0]) for line, message in errors]
+        ragged = [(line, message.splitlines()[0]) for line, message in errors]
+        return ragged + [(ragged[0][0], SWALLOWED)] * self._swallowed(len(ragged)) if ragged else ragged
+
+    def _swallowed(self, ragged: int) -> int:
+        """Lines that stand in no record of the CSV file read last: a quote before them was never closed."""
+        if self._csv is None:
+            return 0
+        path, source, columns, encoding = self._csv
+        breaks = [f"length(c{i}) - length(replace(c{i}, chr(10), ''))" for i in range(columns)]
+        # A field of a few lines is one; of many, a quote that another one closed by chance.
+        meant = " + ".join(f"CASE WHEN {n} <= {_MOST_BREAKS} THEN {n} ELSE 0 END" for n in breaks)
+        # Read in the same way as before: which records are left out depends on it.
+        counted = f"SELECT count(*) + coalesce(sum({meant}), 0) FROM read_csv({source}, {_REJECTING})"
+        read = int(self._connection.execute(counted).fetchall()[0][0])
+        self._connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
+        return max(0, _lines(path, encoding) - 1 - read - ragged)
 
     def numbered(self, path: Path) -> Frame:
         try:
@@ -308,6 +329,14 @@ def _check_whole(path: Path) -> None:
                 pass
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _lines(path: Path, encoding: str) -> int:
+    """How many lines a text file has that are not empty."""
+    import pyarrow as pa
+
+    with pa.input_stream(str(path), compression="detect") as stream:
+        return sum(1 for line in io.TextIOWrapper(stream, encoding, "replace", "\n") if line.strip())
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -260,7 +260,7 @@ def show(
         tables.print_answer(answer, rows)
 
 
-@app.command(epilog="Example: subsight subscriber tellco '+33 6 64 96 22 39'")
+@app.command(epilog="Example: subsight subscriber tellco '+33 6 31 49 24 74'")
 def subscriber(
     workspace: WorkspaceArgument,
     identifier: Annotated[str, typer.Argument(metavar="ID", help="A clear MSISDN, or a pseudonym.")],
@@ -349,6 +349,9 @@ def main() -> NoReturn:
     except Exception as error:
         if os.environ.get(_TRACEBACK):
             raise
+        if "interrupted" in str(error).lower():  # Ctrl-C while the engine worked is the engine's error
+            print("interrupted: the previous run is intact", file=sys.stderr)
+            sys.exit(_INTERRUPTED)
         explained = _unexplained(error)
         print(f"error: {explained}", file=sys.stderr)
         sys.exit(explained.exit_code)
