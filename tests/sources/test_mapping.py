@@ -13,6 +13,7 @@ from subsight.contracts import Application
 from subsight.errors import MappingError
 from subsight.sources import mapping
 from subsight.sources.mapping import MappedColumn, Mapping
+from subsight.units import FACTORS
 
 
 @pytest.mark.parametrize("name", ["tellco", "subsight"])
@@ -115,3 +116,15 @@ def test_no_such_mapping(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(MappingError, match="is not TOML"):
         mapping.read(tmp_path / "binary.toml")
+
+
+def test_the_page_on_mappings_holds_a_mapping_and_every_unit(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "mappings.md").read_text(encoding="utf-8")
+    example = page.split("```toml")[1].split("```")[0]
+    (tmp_path / "acme.toml").write_text(example, encoding="utf-8")
+    read = mapping.read(tmp_path / "acme.toml")
+    assert {"subscriber_id", "start_at", "duration_s", "dl_bytes", "app_video_dl_bytes"} <= {
+        column.name for column in read.columns
+    }
+    for canonical, units in FACTORS.items():
+        assert f"| {canonical} | {', '.join(units)} |" in page

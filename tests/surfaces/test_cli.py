@@ -425,6 +425,35 @@ def test_broken_lines_are_counted_by_what_is_wrong(subsight: Command, extract: P
     }
 
 
+def test_a_file_whose_times_are_not_recognised_still_gets_a_table_and_a_mapping(
+    subsight: Command, tmp_path: Path
+) -> None:
+    records = [[f"4477009{i:05}", f"moment {i}", str(1000 + i), str(10 + i)] for i in range(50)]
+    path = _write(tmp_path / "odd.csv", ["msisdn", "when", "dl_bytes", "ul_bytes"], records)
+    said = subsight("inspect", path, "--write-mapping", tmp_path / "odd.toml")
+    assert said.code == 4
+    assert "no column that is surely or likely start_at" in said.err
+    assert re.search(r"msisdn +subscriber_id", said.out)
+    assert re.search(r"when +– ", said.out)
+    assert "[columns.subscriber_id]" in (tmp_path / "odd.toml").read_text()
+
+
+def test_a_file_without_a_header_is_called_so_and_nobody_is_named(subsight: Command, tmp_path: Path) -> None:
+    records = [["2024-03-11 01:36:56", f"4477009{i:05}", str(1000 + i), "iPhone"] for i in range(50)]
+    path = _write(tmp_path / "bare.csv", records[0], records[1:])
+    said = subsight("inspect", path)
+    _explained(said, 4, "no header", "add a header line")
+    assert "4477009" not in said.out + said.err
+
+
+def test_a_run_says_why_records_were_rejected(
+    subsight: Command, table: tuple[list[str], Records], tmp_path: Path
+) -> None:
+    twice = _write(tmp_path / "twice.csv", table[0], [*table[1], *table[1][:100]])
+    said = subsight("run", twice, "--workspace", tmp_path / "ws", "--studies", "memo")
+    assert "rejected  100: identical to an earlier record" in said.out
+
+
 def test_options_that_come_too_late_for_a_file_are_said_to_have_no_effect(
     subsight: Command, extract: Path, workspace: Path
 ) -> None:

@@ -13,7 +13,7 @@ from subsight.errors import MappingError
 from subsight.settings import Settings
 from subsight.sources import mapping as mappings
 from subsight.sources import xdr
-from subsight.sources.checks import Finding
+from subsight.sources.checks import Decisions, Finding
 from subsight.sources.files import InputFile
 from subsight.sources.mapping import Mapping
 from subsight.sources.proposal import Certainty, Guess, Proposal, propose
@@ -26,6 +26,8 @@ __all__ = ["InspectedColumn", "Inspection", "choose", "inspect"]
 _TIMES: Final = 20_000
 _UNPROVABLE: Final = re.compile(r"(bearer|cell)_id|(rtt|throughput|tcp|http|activity)_.*|.*_volume_.*")
 """Columns that nothing else in a file can confirm."""
+_VALUE: Final = re.compile(r"[+-]?[\d.,:/ TZ+-]*\d[\d.,:/ TZ+-]*(E\+\d+)?")
+"""What a first line of values holds where a header would hold names."""
 _KNOWN: Final = 0.8
 """Share of a shipped mapping's columns that a header must hold to be that vendor's."""
 
@@ -66,6 +68,7 @@ class Inspection:
     findings: tuple[Finding, ...]
     rejects: tuple[dict[str, Any], ...]
     coverage: dict[str, Any]
+    lacking: MappingError | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The inspection as JSON values."""
@@ -92,17 +95,19 @@ def choose(store: Store, file: InputFile, settings: Settings) -> Mapping:
     proposal = propose(store, file, settings)
     if known:
         return _with_formats(known, proposal)
-    _require(proposal, file)
+    if lacking := _lacking(proposal, file):
+        raise lacking
     return proposal.mapping
 
 
 def inspect(store: Store, file: InputFile, settings: Settings, mapping: Mapping | None = None) -> Inspection:
     """What a file is, by a given mapping, a shipped one, or a proposed one.
 
-    Units that contradict the data are findings here, where ingest refuses them.
+    Units that contradict the data are findings here, where ingest refuses them. Where a required column
+    is not recognised, `lacking` says so, and what was recognised stands in `columns` and `mapping`.
 
     Raises:
-        MappingError: the mapping's required columns are missing, or none can be proposed.
+        MappingError: the given mapping's required columns are missing, or the file has no header.
         InputError: the file cannot be read.
     """
     proposal = propose(store, file, settings)
@@ -111,8 +116,13 @@ def inspect(store: Store, file: InputFile, settings: Settings, mapping: Mapping 
     if used and not mapping and not _reads_times(store, file, used, settings):
         used = _with_formats(used, proposal)
     if used is None:
-        _require(proposal, file)
         used = proposal.mapping
+        if lacking := _lacking(proposal, file):
+            count = int(store.row(xdr.records(store, file).select(count=nw.len()))["count"])
+            count += len(store.ragged_lines())
+            columns = _columns(file, used, origin, proposal, Decisions())
+            nothing: dict[str, Any] = {"first_at": None, "last_at": None, "days": []}
+            return Inspection(_facts(file, count), used, origin, tuple(columns), (), (), nothing, lacking)
     parsed = xdr.parse_leniently(store, file, used, settings)
     # Nothing that a key touches leaves this function: any will do.
     reading = xdr.read(store, parsed, used, settings, os.urandom(32))
@@ -121,10 +131,10 @@ def inspect(store: Store, file: InputFile, settings: Settings, mapping: Mapping 
         for error in parsed.decisions.refusals
     )
     return Inspection(
-        _facts(store, file, parsed),
+        _facts(file, _count(store, parsed)),
         used,
         origin,
-        tuple(_columns(file, used, origin, proposal, parsed)),
+        tuple(_columns(file, used, origin, proposal, parsed.decisions)),
         (*refusals, *parsed.decisions.findings),
         tuple(xdr.reject_reasons(store, reading.rejects, parsed.ragged)),
         _coverage(store, reading),
@@ -167,28 +177,41 @@ def _with_formats(mapping: Mapping, proposal: Proposal) -> Mapping:
     return replace(mapping, columns=columns)
 
 
-def _require(proposal: Proposal, file: InputFile) -> None:
+def _lacking(proposal: Proposal, file: InputFile) -> MappingError | None:
+    """What a reader must be told where a session's columns are not recognised."""
+    if sum(_VALUE.fullmatch(name.strip()) is not None for name in file.header) > len(file.header) / 3:
+        # Nothing of it is shown: what stands there may be somebody's number.
+        raise MappingError(
+            f"{file.path.name} seems to have no header",
+            found="numbers and times in the first line",
+            expected="the columns' names in the first line",
+            do="add a header line",
+        )
     used = {column.name for column in proposal.mapping.columns}
     required = [column for column in SESSIONS if column.required and column.name not in used]
     summed = {name.rpartition("_bytes")[0][-2:] + "_bytes" for name in used if name.startswith("app_")}
     missing = [column for column in required if column.name not in summed]
     if not missing:
-        return
+        return None
     doubts = [
         f"{file.header[position]!r} as {guess.name} ({guess.evidence})"
         for position, guess in proposal.guesses.items()
         if guess.certainty == "guess" and guess.name in {column.name for column in missing}
     ]
-    raise MappingError(
+    return MappingError(
         f"{file.path.name} has no column that is surely or likely {' or '.join(c.name for c in missing)}",
         found="; ".join(doubts) if doubts else f"the columns {', '.join(file.header[:20])}",
         expected="; ".join(f"{column.name}: {column.meaning}" for column in missing),
-        do="write a mapping (TOML: [columns.NAME] with source, unit, format) and pass it with --mapping",
+        do="run `subsight inspect FILE --write-mapping MAPPING.toml`, complete it (see docs/mappings.md) "
+        "and pass it with --mapping",
     )
 
 
-def _facts(store: Store, file: InputFile, parsed: Parsed) -> dict[str, Any]:
-    records = int(store.row(parsed.records.select(count=nw.len()))["count"]) + len(parsed.ragged)
+def _count(store: Store, parsed: Parsed) -> int:
+    return int(store.row(parsed.records.select(count=nw.len()))["count"]) + len(parsed.ragged)
+
+
+def _facts(file: InputFile, records: int) -> dict[str, Any]:
     return {
         "name": file.path.name,
         "kind": file.kind,
@@ -200,9 +223,8 @@ def _facts(store: Store, file: InputFile, parsed: Parsed) -> dict[str, Any]:
 
 
 def _columns(
-    file: InputFile, used: Mapping, origin: str, proposal: Proposal, parsed: Parsed
+    file: InputFile, used: Mapping, origin: str, proposal: Proposal, decisions: Decisions
 ) -> list[InspectedColumn]:
-    decisions = parsed.decisions
     swapped = {"duration_s": "duration_ms", "duration_ms": "duration_s"} if decisions.swapped else {}
     by_position = {
         position: swapped.get(name, name) for name, position in used.positions(file.header).items()

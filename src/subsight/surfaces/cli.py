@@ -160,6 +160,8 @@ def inspect(
         tables.print_inspection(found)
         if write_mapping:
             print(f"\nmapping written to {write_mapping}")
+    if found.lacking:
+        raise found.lacking
 
 
 @app.command(epilog="Example: subsight ingest xdr 'daily/*.csv.zst' --workspace tellco")
@@ -235,6 +237,9 @@ def _headline(results: Any) -> None:
     for finding in quality["findings"]:
         if finding["severity"] != "note":
             print(f"  {finding['severity']:9} {finding['column']}: {finding['text']} ({finding['count']:,})")
+    for reject in quality["rejects"]:
+        why = f"{reject['column']} {reject['reason']}".strip()
+        print(f"  rejected  {reject['count']:,}: {why}")
     without = quality["without_subscriber_count"]
     if without:
         print(f"  excluded  {without:,} sessions have no subscriber")
