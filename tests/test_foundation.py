@@ -214,10 +214,30 @@ def test_the_key_is_made_once_and_only_for_its_owner(tmp_path: Path, monkeypatch
     assert workspace.key() == key
     mode = stat.S_IMODE((workspace.path / "keys" / "pseudonyms.key").stat().st_mode)
     assert mode == 0o600
+
+
+def test_a_key_may_be_given_and_is_held_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = Workspace.create(tmp_path / "ws")
+    monkeypatch.setenv("SUBSIGHT_KEY", "short")
+    with pytest.raises(WorkspaceError, match="too short"):
+        workspace.key()
     monkeypatch.setenv("SUBSIGHT_KEY", "sixteen-or-more-characters")
     assert workspace.key() == b"sixteen-or-more-characters"
-    monkeypatch.setenv("SUBSIGHT_KEY", "short")
-    with pytest.raises(WorkspaceError):
+    monkeypatch.setenv("SUBSIGHT_KEY", "sixteen-other-characters..")
+    with pytest.raises(WorkspaceError, match="not the one"):
+        workspace.key()
+
+
+@pytest.mark.parametrize("left", [None, ""])
+def test_a_lost_key_is_no_new_key(left: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SUBSIGHT_KEY", raising=False)
+    workspace = Workspace.create(tmp_path / "ws")
+    workspace.key()
+    path = workspace.path / "keys" / "pseudonyms.key"
+    path.unlink()
+    if left is not None:
+        path.write_text(left)
+    with pytest.raises(WorkspaceError, match="missing or too short"):
         workspace.key()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import hmac
 import json
 import os
 import secrets
@@ -21,6 +22,7 @@ __all__ = ["Batch", "Workspace", "content_hash"]
 
 _MARKER: Final = "subsight.toml"
 _KEY_VARIABLE: Final = "SUBSIGHT_KEY"
+_SHORTEST_KEY: Final = 16
 
 
 @dataclass(frozen=True)
@@ -134,24 +136,35 @@ class Workspace:
                 partial.unlink(missing_ok=True)
 
     def key(self) -> bytes:
-        """The key of the pseudonyms: from `SUBSIGHT_KEY`, else a file made here once with mode 0600."""
+        """The key of the pseudonyms: from `SUBSIGHT_KEY`, else a file made here once with mode 0600.
+
+        Raises:
+            WorkspaceError: it is too short, or not the one that this workspace's pseudonyms were made with.
+        """
         given = os.environ.get(_KEY_VARIABLE)
-        if given:
-            if len(given) < 16:
-                raise WorkspaceError(
-                    f"{_KEY_VARIABLE} is too short", found=f"{len(given)} characters", expected="at least 16"
-                )
-            return given.encode()
-        path = self.path / "keys" / "pseudonyms.key"
-        if not path.exists():
-            partial = path.with_name(".pseudonyms.key.partial")
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        return path.read_bytes()
+        path, check = self.path / "keys" / "pseudonyms.key", self.path / "keys" / "pseudonyms.check"
+        if not given and not path.exists() and not check.exists():
+            _write_private(path, secrets.token_hex(32))
+        key = given.encode() if given else path.read_bytes() if path.exists() else b""
+        if len(key) < _SHORTEST_KEY:
+            raise WorkspaceError(
+                f"the key of {self.path} is missing or too short",
+                found=f"{len(key)} characters in {_KEY_VARIABLE if given else path}",
+                expected=f"at least {_SHORTEST_KEY}",
+                do="restore it from a backup, or begin a new workspace",
+            )
+        print_of_key = hmac.new(key, b"subsight workspace", hashlib.sha256).hexdigest()[:32]
+        if check.exists() and check.read_text(encoding="utf-8") != print_of_key:
+            # Under another key everybody would be somebody new.
+            raise WorkspaceError(
+                f"the key is not the one that the pseudonyms of {self.path} were made with",
+                found=f"another in {_KEY_VARIABLE if given else path}",
+                expected="the key of the first ingest",
+                do="restore it from a backup, or begin a new workspace",
+            )
+        if not check.exists():
+            _write_private(check, print_of_key)
+        return key
 
     # Batches: rows and rejects are written first, the manifest last; without it there is no batch.
 
@@ -234,6 +247,17 @@ class Workspace:
                 do=f"publish one with: subsight run INPUT --workspace {self.path}",
             )
         return folder.resolve()
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Writes a file that its owner alone may read."""
+    partial = path.with_name(f".{path.name}.partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
 
 
 def content_hash(path: Path) -> str:
