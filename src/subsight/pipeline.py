@@ -181,7 +181,8 @@ def _refuse_if_mostly_rejected(
     batch.rows.unlink(missing_ok=True)
     batch.rejects.unlink(missing_ok=True)
     worst = sorted(reasons, key=lambda r: -r["count"])[:3]
-    said = (f"{r['column']} {r['reason']} ({r['count']:,}){_such_as(r['example'])}".strip() for r in worst)
+    such = {r["example"]: f", such as {r['example']!r}" if r["example"] else "" for r in worst}
+    said = (f"{r['column']} {r['reason']} ({r['count']:,}){such[r['example']]}".strip() for r in worst)
     has_commas = any(_DECIMAL_COMMA.fullmatch(r["example"] or "") for r in worst)
     raise InputError(
         f"{path.name} was not ingested: {rejected:,} of {accepted + rejected:,} records are rejected",
@@ -191,10 +192,6 @@ def _refuse_if_mostly_rejected(
         if has_commas
         else "check the delimiter, the units and the mapping with `subsight inspect`",
     )
-
-
-def _such_as(example: str | None) -> str:
-    return f", such as {example!r}" if example else ""
 
 
 # Run
@@ -248,6 +245,9 @@ def run(
                 expected="the MSISDN, or what identifies a subscriber, in the column of subscriber_id",
                 do="map the right column, and run it in a new workspace",
             )
+        # Local days and hours are those of the zone that the records were read in, whatever is set now.
+        zones = sorted({batch.manifest["time_zone"] for batch in batches})
+        settings = settings.model_copy(update={"time_zone": " and ".join(zones)})
         given = _given_parameters(workspace, parameters_from)
         with workspace.staged_run() as folder:
             _compute(store, workspace, batches, known, settings, wanted, given, folder, clock, on_answer)

@@ -269,11 +269,15 @@ def content_hash(path: Path) -> str:
 def write_atomically(path: Path, text: str) -> None:
     """Writes a text file so that a reader sees all of it or none."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _sync(folder: Path) -> None:

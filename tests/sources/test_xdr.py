@@ -44,6 +44,14 @@ def test_a_session_in_canonical_terms(store: Store, tmp_path: Path) -> None:
     assert got.rejects == []
 
 
+def test_a_volume_beyond_exact_numbers_is_one_reject_and_stops_nothing(store: Store, tmp_path: Path) -> None:
+    got = ingest(
+        store, write(tmp_path / "a.csv", [*rows(5), changed(PLAIN, Total_DL="18446744073709551615")])
+    )
+    assert len(got.sessions) == 5
+    assert [(record, fault) for record, fault, *_ in got.rejects] == [(6, "dl_bytes|above 2^53")]
+
+
 def test_what_is_rejected_and_why(store: Store, tmp_path: Path) -> None:
     bad = [
         changed(PLAIN, RTT="fast"),

@@ -454,6 +454,20 @@ def test_a_run_says_why_records_were_rejected(
     assert "rejected  100: identical to an earlier record" in said.out
 
 
+def test_a_run_names_the_zone_and_the_identifiers_that_its_records_were_read_with(
+    subsight: Command, extract: Path, tmp_path: Path
+) -> None:
+    ws = tmp_path / "ws"
+    subsight(
+        "ingest", "xdr", extract, "--workspace", ws, "--time-zone", "Asia/Tokyo", "--identifiers", "clear"
+    )
+    said = subsight("run", "--workspace", ws, "--studies", "overview")
+    assert said.code == 0, said.err
+    html = (ws / "current" / "report.html").read_text()
+    assert "zone Asia/Tokyo" in html
+    assert "Identifiers are in clear" in html
+
+
 def test_options_that_come_too_late_for_a_file_are_said_to_have_no_effect(
     subsight: Command, extract: Path, workspace: Path
 ) -> None:

@@ -44,6 +44,7 @@ __all__ = ["Parsed", "Reading", "parse", "parse_leniently", "read", "records", "
 _UNKNOWN: Final = ("undefined", "unknown", "unk", "not available")
 """What vendors write for a handset or cell that they do not know."""
 _MISSING: Final = "(?i)^\\s*(?:" + "|".join(re.escape(word) for word in MISSING_WORDS) + ")\\s*$"
+_LARGEST: Final = 2.0**53
 _RAGGED: Final[dict[str, Callable[[str], bool]]] = {
     "another number of fields": lambda fault: "unicode" not in fault.lower() and fault != SWALLOWED,
     "not in the file's encoding": lambda fault: "unicode" in fault.lower(),
@@ -326,6 +327,8 @@ def _reasons(contract: Contract, mapped: frozenset[str], decisions: Decisions) -
             reasons.append((column.name, f"above {column.high:g}", value > column.high))
         if column.kind == "integer":
             reasons.append((column.name, "not a whole number", (value - value.round(0)).abs() > 0.001))
+            # Beyond it a sum is no longer exact: a sentinel, or digits run together.
+            reasons.append((column.name, "above 2^53", value > _LARGEST))
     reasons.append(("", "identical to an earlier record", nw.col("record") > nw.col("first_record")))
     reasons.append(("", "identical to a record of an earlier input", nw.col("is_known")))
     return reasons

@@ -148,7 +148,7 @@ class DuckDBStore(Store):
         try:
             frame.to_native().create(name)
         except (duckdb.IOException, duckdb.InvalidInputException, duckdb.OutOfMemoryException) as error:
-            raise _failed(error) from error
+            raise _failed(error, self._csv[0] if self._csv else None) from error
         return nw.from_native(self._connection.table(name))
 
     def keep_records(self, frame: Frame) -> Frame:
@@ -348,10 +348,10 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     )
 
 
-def _failed(error: Exception) -> InputError | StorageError:
+def _failed(error: Exception, reading: Path | None = None) -> InputError | StorageError:
     message = str(error).splitlines()[0]
     if isinstance(error, duckdb.Error) and _BAD_INPUT.search(message):
-        return _unreadable(Path("an input"), error)
+        return _unreadable(reading or Path("an input"), error)
     return StorageError(
         "intermediate or published data could not be written",
         found=str(error).splitlines()[0][:300],
