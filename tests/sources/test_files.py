@@ -142,5 +142,9 @@ def test_columns_that_nobody_can_map_are_named(duck: Store, tmp_path: Path) -> N
     with pytest.raises(
         inspection.MappingError, match=r"subscriber_id(.|\n)*colour, weight(.|\n)*--mapping"
     ) as caught:
-        inspection.inspect(duck, file, Settings())
+        inspection.choose(duck, file, Settings())
     assert caught.value.exit_code == 4
+    found = inspection.inspect(duck, file, Settings())
+    assert str(found.lacking) == str(caught.value)
+    assert [(c.source, c.column) for c in found.columns] == [("colour", None), ("weight", None)]
+    assert found.file["records"] == 2

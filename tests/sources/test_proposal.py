@@ -178,8 +178,11 @@ def test_what_is_missing_is_said(duck: Store, tmp_path: Path) -> None:
     del table["msisdn"], table["total_ul"], table["web_ul"], table["mail_ul"]
     file = write(tmp_path / "a.csv", table)
     with pytest.raises(MappingError, match=r"subscriber_id or ul_bytes(.|\n)*uplink volume") as caught:
-        inspection.inspect(duck, file, SETTINGS)
+        inspection.choose(duck, file, SETTINGS)
     assert "start_at" not in str(caught.value.expected)
+    found = inspection.inspect(duck, file, SETTINGS)
+    assert str(found.lacking) == str(caught.value)
+    assert "start_at" in {column.column for column in found.columns}
 
 
 def test_a_simulated_operator_is_known(duck: Store, tmp_path: Path) -> None:
