@@ -48,7 +48,7 @@ def _fraction_evidence(contract: Contract, decisions: Decisions) -> dict[str, An
     found: dict[str, Any] = {}
     for name in [name for name in decisions.units if contract[name].unit == "bytes"]:
         found[f"known_{name}"] = nw.col(name).count()
-        found[f"broken_{name}"] = _count(nw.col(name) != nw.col(name).floor())
+        found[f"broken_{name}"] = _count(nw.col(name) != nw.col(name).round(0))
     return found
 
 
@@ -89,7 +89,9 @@ def _thousands(
             whole = (value * size - (value * size).round(0)).abs() <= 1e-9 * (value.abs() * size + 1e5)
             found[f"{unit}_{name}"] = _count(whole)
         # Of the 1,000 thousandths, 24 are what two of the 1,024 parts of a KiB round to.
-        part = ((value - value.floor()) * 1000).round(0)
+        # Beyond exact numbers there is no part, and an engine's floor overflows.
+        part = nw.when(value.abs() < 2.0**53).then(value)
+        part = ((part - part.floor()) * 1000).round(0)
         doubled = ((part + 0.5) * 1.024).floor() - ((part - 0.5) * 1.024).floor() >= 2
         found[f"large_{name}"] = _count(value >= 10)
         found[f"doubled_{name}"] = _count((value >= 10) & doubled)
