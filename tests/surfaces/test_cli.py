@@ -468,6 +468,19 @@ def test_a_run_names_the_zone_and_the_identifiers_that_its_records_were_read_wit
     assert "Identifiers are in clear" in html
 
 
+@pytest.mark.parametrize(("words", "code"), [("Query interrupted", 130), ("the query was interrupted", 1)])
+def test_an_interrupt_of_the_engine_is_no_fault(
+    words: str, code: int, subsight: Command, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(cli, "_insight", interrupted)
+    said = subsight("show", base, "memo")
+    assert said.code == code
+    assert said.err.startswith("interrupted: " if code == 130 else "error: ")
+
+
 def test_options_that_come_too_late_for_a_file_are_said_to_have_no_effect(
     subsight: Command, extract: Path, workspace: Path
 ) -> None:

@@ -354,7 +354,7 @@ def main() -> NoReturn:
     except Exception as error:
         if os.environ.get(_TRACEBACK):
             raise
-        if "interrupted" in str(error).lower():  # Ctrl-C while the engine worked is the engine's error
+        if str(error) == "Query interrupted":  # Ctrl-C while the engine worked is the engine's error
             print("interrupted: the previous run is intact", file=sys.stderr)
             sys.exit(_INTERRUPTED)
         explained = _unexplained(error)
