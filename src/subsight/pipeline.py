@@ -5,7 +5,6 @@ and published. This is the only place that composes a run.
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,20 +19,21 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight import answers as answers_format
+from subsight import ingestion, versions
 from subsight import results as published
-from subsight import versions
 from subsight.answers import Answer
 from subsight.contracts import Application, Contract
 from subsight.enrich import coverage, treatment
 from subsight.errors import ConfigurationError, InputError, NotFoundError
+from subsight.ingestion import Ingested, ingest
 from subsight.metrics import profile
 from subsight.models import distance_scores, fitting
 from subsight.settings import Settings
-from subsight.sources import files, inspection, mapping, xdr
+from subsight.sources import files, inspection, mapping
 from subsight.store import Frame, Store, open_store
 from subsight.studies import Inputs, answer_all
 from subsight.tables import SESSIONS
-from subsight.workspace import Batch, Workspace, content_hash
+from subsight.workspace import Batch, Workspace
 
 __all__ = ["STUDIES", "Ingested", "ingest", "inspect", "run", "score"]
 
@@ -43,23 +43,8 @@ STUDIES: Final = ("overview", "engagement", "experience", "satisfaction", "memo"
 _KEPT_SESSIONS: Final = 2_000_000
 """Up to this many sessions are treated once and kept; more are treated again by each question."""
 
-_DECIMAL_COMMA: Final = re.compile(r"[a-z_0-9]+: [+-]?[0-9]+,[0-9]+")
-
 Progress = Callable[[str], None]
 Finisher = Callable[[Path], None]
-
-
-@dataclass(frozen=True)
-class Ingested:
-    """What one input became; `is_new` is false where the same content was there already.
-
-    It then stays as it was read; `ignored` says which of the present options it was not read with.
-    """
-
-    name: str
-    batch: Batch
-    is_new: bool
-    ignored: str = ""
 
 
 @dataclass
@@ -78,9 +63,6 @@ class _Clock:
         self.seconds[name] = round(self.seconds.get(name, 0) + time.perf_counter() - began, 3)
 
 
-# Ingest
-
-
 def inspect(path: Path, settings: Settings, mapping_file: str | None = None) -> inspection.Inspection:
     """What a file is, without a workspace (see `sources.inspection`)."""
     with _store(settings) as store:
@@ -88,110 +70,8 @@ def inspect(path: Path, settings: Settings, mapping_file: str | None = None) -> 
         return inspection.inspect(store, files.recognise(path), settings, chosen)
 
 
-def ingest(
-    workspace: Workspace,
-    inputs: Sequence[str | Path],
-    settings: Settings,
-    *,
-    mapping_file: str | None = None,
-    progress: Progress | None = None,
-) -> list[Ingested]:
-    """Reads files, folders or globs into the workspace; the same content counts once.
-
-    Raises:
-        InputError: an input is missing, unreadable or mostly rejected; earlier ones stay ingested.
-        MappingError: the columns cannot be matched.
-        WorkspaceBusyError: another process is writing.
-    """
-    with workspace.writing() as scratch, _store(settings, scratch) as store:
-        return _ingest(store, workspace, inputs, settings, mapping_file, _Clock(progress))
-
-
 def _store(settings: Settings, scratch: Path | None = None) -> Store:
     return open_store(settings.engine, memory=settings.memory, scratch=scratch)
-
-
-def _ingest(
-    store: Store,
-    workspace: Workspace,
-    inputs: Sequence[str | Path],
-    settings: Settings,
-    mapping_file: str | None,
-    clock: _Clock,
-) -> list[Ingested]:
-    chosen = mapping.read(mapping_file) if mapping_file else None
-    found = []
-    for path in files.expand(inputs):
-        with clock.stage("ingest"):
-            found.append(_ingest_file(store, workspace, path, settings, chosen))
-            store.forget()  # or each further file would add to what is held
-    return found
-
-
-def _ingest_file(
-    store: Store, workspace: Workspace, path: Path, settings: Settings, chosen: mapping.Mapping | None
-) -> Ingested:
-    file = files.recognise(path)
-    content = content_hash(path)
-    existing = workspace.batch("sessions", content)
-    if existing:
-        asked = {"identifiers": settings.identifiers, "time_zone": settings.time_zone}
-        asked |= {"mapping": chosen.name, "mapping_digest": chosen.digest} if chosen else {}
-        return Ingested(path.name, existing, is_new=False, ignored=existing.ignores(asked))
-    vendor = chosen or inspection.choose(store, file, settings)
-    parsed = xdr.parse(store, file, vendor, settings)
-    earlier = [batch.rows for batch in workspace.batches("sessions")]
-    reading = xdr.read(store, parsed, vendor, settings, workspace.key(), earlier)
-    batch = workspace.new_batch("sessions", content)
-    accepted = store.write(reading.sessions, batch.rows)
-    rejected = store.write(reading.rejects, batch.rejects, order_by=["record"]) + len(parsed.ragged)
-    reasons = xdr.reject_reasons(store, reading.rejects, parsed.ragged)
-    _refuse_if_mostly_rejected(path, accepted, rejected, reasons, settings, batch)
-    without = reading.sessions.filter(nw.col("subscriber_id").is_null()).select(count=nw.len())
-    manifest = {
-        "name": path.name,
-        "content": content,
-        "ingested_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "mapping": vendor.name,
-        "mapping_digest": vendor.digest,
-        "applications": [{"slug": app.slug, "name": app.name} for app in vendor.applications],
-        "units": parsed.decisions.units,
-        "certainty": parsed.decisions.certainty,
-        "records": accepted + rejected,
-        "accepted": accepted,
-        "rejected": rejected,
-        "without_subscriber_count": int(store.row(without)["count"]),
-        "identifiers": settings.identifiers,
-        "time_zone": settings.time_zone,
-        "findings": [finding.to_json() for finding in parsed.decisions.findings],
-        "rejects": reasons,
-        "ragged": [{"line": line, "reason": reason} for line, reason in parsed.ragged[:1000]],
-    }
-    return Ingested(path.name, workspace.add(batch, manifest), is_new=True)
-
-
-def _refuse_if_mostly_rejected(
-    path: Path, accepted: int, rejected: int, reasons: list[dict[str, Any]], settings: Settings, batch: Batch
-) -> None:
-    # A record that came before was read well: only what is wrong in itself counts.
-    repeated = sum(r["count"] for r in reasons if r["reason"].startswith("identical to "))
-    faulty = rejected - repeated
-    if accepted + repeated and faulty <= settings.reject_limit_share * (accepted + rejected):
-        return
-    batch.rows.unlink(missing_ok=True)
-    batch.rejects.unlink(missing_ok=True)
-    worst = sorted(reasons, key=lambda r: -r["count"])[:3]
-    such = {r["example"]: f", such as {r['example']!r}" if r["example"] else "" for r in worst}
-    said = (f"{r['column']} {r['reason']} ({r['count']:,}){such[r['example']]}".strip() for r in worst)
-    has_commas = any(_DECIMAL_COMMA.fullmatch(r["example"] or "") for r in worst)
-    raise InputError(
-        f"{path.name} was not ingested: {rejected:,} of {accepted + rejected:,} records are rejected",
-        found="; ".join(said),
-        expected=f"at most {settings.reject_limit_share:.0%} (setting reject_limit_share)",
-        do="export it with decimal points instead of commas"
-        if has_commas
-        else "check the delimiter, the units and the mapping with `subsight inspect`",
-    )
 
 
 # Run
@@ -230,7 +110,12 @@ def run(
     with workspace.writing() as scratch, _store(settings, scratch) as store:
         if not parameters_from:
             warm.start()
-        known = _ingest(store, workspace, inputs, settings, mapping_file, clock) if inputs else []
+        known: list[Ingested] = []
+        if inputs:
+            with clock.stage("ingest"):
+                known = ingestion.into(
+                    store, workspace, inputs, settings, mapping_file=mapping_file, progress=progress
+                )
         batches = workspace.batches("sessions")
         if not batches:
             raise InputError(
@@ -398,14 +283,14 @@ def _fit_regressions(
     settings: Settings,
 ) -> dict[str, Any]:
     """The identity, and the real model: from behaviour, across periods where they can be compared."""
-    from subsight.models import satisfaction
+    from subsight.models import design, satisfaction
 
     if "satisfaction" not in models:
         return {}
     knobs: dict[str, Any] = {"seed": settings.seed}
     given = (*distance_scores.SATISFACTION, "satisfaction_score")
     values = fitting.whole(fitting.sample(store, scored, given, settings.fit_limit), given)
-    if len(values) < satisfaction.LEAST_ROWS:
+    if len(values) < design.LEAST_ROWS:
         return {}
     names = satisfaction.habits(contract)
     frame, target = _with_mix(scored, contract), "satisfaction_score"

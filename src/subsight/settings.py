@@ -48,6 +48,23 @@ class Settings(BaseSettings):
     minimum_r2: float = Field(
         0.0, le=1, description="a trained model that explains less on held-out subscribers is not promoted"
     )
+    retrain_days: float = Field(
+        30, ge=0, description="a champion older than this calls for training; 0: age alone never does"
+    )
+    drift_ks: float = Field(
+        0.1, gt=0, le=1, description="Kolmogorov-Smirnov distance of a number below which drift is no matter"
+    )
+    drift_psi: float = Field(
+        0.1, gt=0, description="population stability index of a text below which drift is no matter"
+    )
+    drift_alarm_rate: float = Field(
+        0.01, gt=0, lt=1, description="how often a look at unchanged data may find any drift"
+    )
+    webhook_url: str = Field(
+        "",
+        pattern="^(https?://.*)?$",
+        description="address that is sent a JSON message when training is called for",
+    )
     tracking_uri: str = Field(
         "", description="MLflow store that fits are copied to; by default SQLite in the workspace"
     )

@@ -6,7 +6,7 @@ from typing import Final
 
 from subsight.contracts import Column, Contract
 
-__all__ = ["CONTRACTS", "SESSIONS", "THROUGHPUT_SHARES"]
+__all__ = ["CONTRACTS", "FEEDBACK", "SESSIONS", "THROUGHPUT_SHARES"]
 
 _DL_BANDS = (("below_50", "below 50"), ("50_to_250", "50 to 250"), ("250_to_1000", "250 to 1000"),
              ("above_1000", "above 1000"))  # fmt: skip
@@ -89,9 +89,22 @@ SESSIONS: Final = Contract(
     ),
 )  # fmt: skip
 
+FEEDBACK: Final = Contract(
+    "feedback",
+    "one answer of one subscriber to a survey",
+    (
+        Column("subscriber_id", "text", "pseudonym of the MSISDN of who answered", required=True,
+               identifier="msisdn"),
+        Column("answered_at", "instant", "when the answer was given", required=True),
+        Column("csat", "integer", "satisfaction from 1, very dissatisfied, to 5, very satisfied", 1, 5),
+        Column("nps", "integer", "likelihood to recommend, from 0, not at all, to 10", 0, 10),
+        Column("prediction_id", "text", "the id of the prediction that the answer judges"),
+    ),
+)  # fmt: skip
+
 THROUGHPUT_SHARES: Final = tuple(
     tuple(column.name for column in _bands(direction, bands))
     for direction, bands in (("dl", _DL_BANDS), ("ul", _UL_BANDS))
 )
 
-CONTRACTS: Final = {contract.name: contract for contract in (SESSIONS,)}
+CONTRACTS: Final = {contract.name: contract for contract in (SESSIONS, FEEDBACK)}

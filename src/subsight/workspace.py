@@ -266,12 +266,12 @@ def content_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that a reader sees all of it or none."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader sees all of it or none; text in UTF-8."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

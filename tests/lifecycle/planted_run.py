@@ -21,12 +21,21 @@ BANDS = [
 
 
 def publish(
-    workspace: Workspace, *, effect: float, noise: float = 0.5, rows: int = 4000, seed: int = 1
+    workspace: Workspace,
+    *,
+    effect: float,
+    noise: float = 0.5,
+    rows: int = 4000,
+    seed: int = 1,
+    nights: tuple[float, float] = (0.0, 1.0),
 ) -> None:
-    """A run in which satisfaction is 2 + effect * night share + noise, and nothing else matters."""
+    """A run in which satisfaction is 2 + effect * night share + noise, and nothing else matters.
+
+    Night shares are uniform between `nights`.
+    """
     rng = np.random.default_rng(seed)
     ids = sorted(hashlib.sha256(str(i).encode()).hexdigest()[:32] for i in range(rows))
-    night = rng.uniform(0, 1, rows)
+    night = rng.uniform(*nights, rows)
     satisfaction = 2 + effect * night + noise * rng.normal(size=rows)
     profiles = {
         "subscriber_id": ids,

@@ -92,5 +92,5 @@ def ingest(
     parsed = xdr.parse(store, files.recognise(path), mapping, settings)
     reading = xdr.read(store, parsed, mapping, settings, KEY, earlier)
     rejects = store.rows(reading.rejects.sort("record"))
-    sessions = store.rows(reading.sessions.sort("start_at", "subscriber_id", "dl_bytes", nulls_last=True))
+    sessions = store.rows(reading.rows.sort("start_at", "subscriber_id", "dl_bytes", nulls_last=True))
     return Outcome(parsed, sessions, [(r["record"], r["fault"], r["found"]) for r in rejects])

@@ -51,7 +51,7 @@ def mutate(copy: Copy, *names: str) -> Copy:
 def read(store: Store, path: Path, mapping: Mapping) -> pa.Table:
     file = files.recognise(path)
     parsed = xdr.parse(store, file, mapping, SETTINGS)
-    return store.arrow(xdr.read(store, parsed, mapping, SETTINGS, KEY).sessions)
+    return store.arrow(xdr.read(store, parsed, mapping, SETTINGS, KEY).rows)
 
 
 def assert_honest(found: inspection.Inspection, copy: Copy) -> None:

@@ -116,7 +116,7 @@ def test_identical_records_count_once(store: Store, tmp_path: Path) -> None:
 
     batch = tmp_path / "batch.parquet"
     parsed = xdr.parse(store, files.recognise(tmp_path / "a.csv"), VENDOR, CLEAR)
-    assert store.write(xdr.read(store, parsed, VENDOR, CLEAR, KEY).sessions, batch) == 4
+    assert store.write(xdr.read(store, parsed, VENDOR, CLEAR, KEY).rows, batch) == 4
     later = [changed(table[0], RTT="99"), table[2], table[2], changed(table[2], RTT="61")]
     second = ingest(store, write(tmp_path / "b.csv", later), earlier=(batch,))
     known = "|identical to a record of an earlier input"
@@ -156,7 +156,7 @@ def test_identifiers_become_pseudonyms(duck: Store, tmp_path: Path) -> None:
     assert got.notes("subscriber_id") == [("digits", "warning", 1)]
     # The hash that breaks ties does not depend on the key.
     other = xdr.read(duck, got.parsed, VENDOR, Settings(), b"another key of some thirty bytes")
-    hashes = duck.rows(other.sessions.select("subscriber_hash", "subscriber_id").sort("subscriber_hash"))
+    hashes = duck.rows(other.rows.select("subscriber_hash", "subscriber_id").sort("subscriber_hash"))
     assert {r["subscriber_hash"] for r in hashes} == {s["subscriber_hash"] for s in got.sessions}
     assert name not in {r["subscriber_id"] for r in hashes}
 

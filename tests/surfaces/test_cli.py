@@ -503,6 +503,7 @@ def test_duplicates_and_the_same_file_count_once(
     said = subsight("ingest", "xdr", *files, "--workspace", tmp_path / "ws")
     assert said.out.splitlines() == [
         "twice.csv: read, 1,500 accepted, 100 rejected",
+        "  rejected  100: identical to an earlier record",
         "again.csv: known already, 1,500 accepted, 100 rejected",
     ]
     _, manifest = _batch(tmp_path / "ws")
@@ -511,7 +512,7 @@ def test_duplicates_and_the_same_file_count_once(
     ]
     (tmp_path / "packed.csv.gz").write_bytes(gzip.compress(twice.read_bytes()))
     said = subsight("ingest", "xdr", tmp_path / "packed.csv.gz", "--workspace", tmp_path / "ws")
-    assert (said.code, said.out) == (0, "packed.csv.gz: read, 0 accepted, 1,600 rejected\n")
+    assert (said.code, said.out.splitlines()[0]) == (0, "packed.csv.gz: read, 0 accepted, 1,600 rejected")
 
 
 def test_sessions_of_nobody_are_no_run(

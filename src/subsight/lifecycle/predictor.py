@@ -1,7 +1,8 @@
-"""A registered linear model compiled to arrays: one dot product a prediction."""
+"""A registered linear model compiled to arrays: one dot product a prediction, and its link."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,6 +43,7 @@ class Predictor:
         self._weights: dict[str, float] = {}
         self._levels: dict[str, dict[str, float]] = {}
         self._intercept = float(parameters["intercept"])
+        self._is_share = parameters.get("link") == "logit"
         self._means: dict[str, float] = {}
         triples = zip(version.record["features"], parameters["mean"], parameters["deviation"], strict=True)
         for name, mean, deviation in triples:
@@ -70,7 +72,7 @@ class Predictor:
             total += weight * (self._means[name] if value is None else value)
         for name, levels in self._levels.items():
             total += levels.get(row.get(name) or "", 0.0)
-        return total
+        return _share(total) if self._is_share else total
 
     def many(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Floats:
         """Predictions for a batch given by columns: arrays or lists, NaN or null where unknown."""
@@ -86,4 +88,16 @@ class Predictor:
         for name, levels in self._levels.items():
             if name in columns:
                 total += np.array([levels.get(text or "", 0.0) for text in columns[name]])
+        if self._is_share:
+            from scipy.special import expit
+
+            total = expit(total)
         return total
+
+
+def _share(logit: float) -> float:
+    """The logistic function, without overflow at either end."""
+    if logit >= 0:
+        return 1 / (1 + math.exp(-logit))
+    small = math.exp(logit)
+    return small / (1 + small)

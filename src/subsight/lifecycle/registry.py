@@ -110,8 +110,12 @@ class Registry:
             )
         return Version(name, int(entry["version"]), json.loads(content), entry)
 
-    def register(self, name: str, record: Mapping[str, Any], facts: Mapping[str, Any]) -> Version:
+    def register(
+        self, name: str, record: Mapping[str, Any], facts: Mapping[str, Any], sample: bytes | None = None
+    ) -> Version:
         """A new version. `facts` go into the ledger: source, metrics, `is_promotable`, `reasons`, comparison.
+
+        `sample` is of what it was trained on, kept beside the record under its own digest (see `drift`).
 
         Raises:
             ConfigurationError: no model is called so.
@@ -124,13 +128,27 @@ class Registry:
             number = len(known) + 1
             (self._folder / name).mkdir(exist_ok=True)
             write_atomically(self._folder / name / f"{number}.json", content)
+            digest = hashlib.sha256(sample).hexdigest() if sample else None
+            if sample:
+                (self._folder / "samples").mkdir(exist_ok=True)
+                write_atomically(self._folder / "samples" / f"{digest}.npz", sample)
             known.append({
                 "version": number,
                 "digest": hashlib.sha256(content.encode()).hexdigest(),
+                "sample": digest,
                 "registered_at": _now(),
                 **facts,
             })  # fmt: skip
         return self.get(name, number)
+
+    def sample(self, version: Version) -> bytes | None:
+        """The sample of what a version was trained on; None where it came without or it is damaged."""
+        digest = version.entry.get("sample")
+        try:
+            content = (self._folder / "samples" / f"{digest}.npz").read_bytes()
+        except OSError:
+            return None
+        return content if hashlib.sha256(content).hexdigest() == digest else None
 
     def promote(self, name: str, number: int, *, force: bool = False, why: str = "") -> Version:
         """Makes a version the champion: the next request is answered by it.

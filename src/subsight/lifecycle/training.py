@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from subsight import versions
-from subsight.contracts import Application
-from subsight.errors import NotFoundError
+from subsight.lifecycle import drift, examples
+from subsight.lifecycle.examples import SCORES, Examples
 from subsight.lifecycle.predictor import Predictor
 from subsight.lifecycle.registry import Registry, Version
-from subsight.models import satisfaction
+from subsight.models import feedback, satisfaction
+from subsight.models.design import LEAST_ROWS
 from subsight.results import Results
 from subsight.settings import Settings
-from subsight.tables import SESSIONS
 from subsight.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -25,22 +24,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Trained", "compare", "train"]
+__all__ = ["PREDICTION", "Trained", "compare", "train"]
 
-_TARGET: Final = "satisfaction_score"
-_SCORES: Final = ("engagement_score", "experience_score")
+PREDICTION: Final = "prediction"
 _RESAMPLES: Final = 1000
 _PROBES: Final = 20
-
-
-@dataclass(frozen=True)
-class _Data:
-    """A run's subscribers: features and target by column, and who is held out of every training."""
-
-    columns: Mapping[str, Any]
-    target: Floats
-    held_out: Any
-    source: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,19 +49,63 @@ def train(workspace: Workspace, settings: Settings) -> list[Trained]:
         NotFoundError: no run was published, or it has no satisfaction scores.
         ConfigurationError: too few subscribers have a score.
     """
-    data, registry = _read(workspace, settings), Registry(workspace)
+    data, registry = examples.of_run(workspace, settings), Registry(workspace)
     began = datetime.now(UTC)
-    engagement, experience = (data.columns[score] for score in _SCORES)
+    engagement, experience = (data.columns[score] for score in SCORES)
     identity = satisfaction.identity(engagement, experience, data.target, settings.seed, data.held_out)
-    trained = [_register(registry, identity, data, settings, began)]
+    trained = [_register(registry, identity, data, data.columns, settings, began)]
     began = datetime.now(UTC)
-    habits = {name: column for name, column in data.columns.items() if name not in _SCORES}
+    habits = {name: column for name, column in data.columns.items() if name not in SCORES}
     behaviour = satisfaction.behaviour(habits, data.target, settings.seed, held_out=data.held_out)
-    return [*trained, _register(registry, behaviour, data, settings, began)]
+    trained.append(_register(registry, behaviour, data, data.columns, settings, began))
+    began = datetime.now(UTC)
+    answered = examples.answered(workspace, settings)
+    if answered is None:
+        return trained
+    record = feedback.fit(answered.columns, answered.target, settings.seed, answered.held_out)
+    record["fit"]["beside_index"] = _beside_index(workspace, record, answered, settings.seed)
+    everybody = examples.population(workspace, settings, "feedback")
+    return [*trained, _register(registry, record, answered, everybody, settings, began)]
+
+
+def _beside_index(
+    workspace: Workspace, record: dict[str, Any], data: Examples, seed: int
+) -> dict[str, Any] | None:
+    """How well the model and the satisfaction index order the held-out answers: Spearman's rank correlations.
+
+    `gain` is the model's less the index's, with a 95 % percentile bootstrap over answers. The index is of
+    the whole run, the answer's future included. None where too few of them have an index.
+    """
+    import numpy as np
+    from scipy.stats import spearmanr
+
+    scores = Results(workspace.run()).table("satisfaction", ["subscriber_id", "satisfaction_index"])
+    known = dict(
+        zip(scores["subscriber_id"].to_pylist(), scores["satisfaction_index"].to_pylist(), strict=True)
+    )
+    rows = data.tested
+    predicted = _held_out(Predictor(Version("feedback", 0, record, {})), data)
+    index = np.array([known.get(data.ids[row]) for row in rows], dtype=np.float64)
+    values = np.column_stack([data.target[rows], predicted, index])[np.isfinite(index)]
+    if len(values) < LEAST_ROWS or (values.min(axis=0) == values.max(axis=0)).any():
+        return None
+    random = np.random.default_rng(seed)
+    draws = [values[random.integers(len(values), size=len(values))] for _ in range(_RESAMPLES)]
+    # A draw without two different answers has no correlation.
+    gains = [float(np.subtract(*spearmanr(one).statistic[0, 1:])) for one in draws if np.ptp(one[:, 0])]
+    low, high = (float(value) for value in np.quantile(gains, [0.025, 0.975]))
+    model, of_index = (float(value) for value in spearmanr(values).statistic[0, 1:])
+    return {"answers": len(values), "model": model, "index": of_index, "gain": model - of_index,
+            "gain_low": low, "gain_high": high}  # fmt: skip
 
 
 def _register(
-    registry: Registry, record: dict[str, Any], data: _Data, settings: Settings, began: datetime
+    registry: Registry,
+    record: dict[str, Any],
+    data: Examples,
+    population: Mapping[str, Any],
+    settings: Settings,
+    began: datetime,
 ) -> Trained:
     name = record["name"]
     champion = registry.get(name) if "champion" in registry.aliases(name) else None
@@ -95,7 +127,7 @@ def _register(
         "is_promotable": not reasons,
         "reasons": reasons,
     }  # fmt: skip
-    version = registry.register(name, record, facts)
+    version = registry.register(name, record, facts, _sample(candidate, population, settings.seed))
     if champion is None and not reasons:
         registry.promote(name, version.number, why="the first that passed validation")
     return Trained(version, is_champion=champion is None and not reasons)
@@ -107,7 +139,7 @@ def compare(workspace: Workspace, settings: Settings, name: str, first: int, sec
     Raises:
         NotFoundError: there is no such version or run.
     """
-    data, registry = _read(workspace, settings), Registry(workspace)
+    data, registry = examples.of_model(workspace, settings, name), Registry(workspace)
     predicted = _held_out(Predictor(registry.get(name, second)), data)
     return {
         "model": name,
@@ -116,73 +148,17 @@ def compare(workspace: Workspace, settings: Settings, name: str, first: int, sec
     }
 
 
-def _read(workspace: Workspace, settings: Settings) -> _Data:
-    import numpy as np
-
-    results = Results(workspace.run())
-    if "satisfaction" not in results.tables():
-        raise NotFoundError(
-            f"the run {results.manifest['run']} has no satisfaction scores",
-            expected="a run with enough subscribers to divide into groups",
-            do="ingest more sessions and run again",
-        )
-    apps = [Application(app["slug"], app["name"]) for app in results.manifest["applications"]]
-    wanted = satisfaction.habits(SESSIONS.expand(tuple(apps)))
-    mix = {f"app_{app.slug}_share": f"app_{app.slug}_bytes" for app in apps}
-    stored = [mix.get(name, name) for name in wanted]
-    profiles = results.table("profiles", ["subscriber_id", "total_bytes", *stored]).slice(
-        0, settings.fit_limit
-    )
-    scores = results.table("satisfaction", ["subscriber_id", *_SCORES, _TARGET]).slice(0, settings.fit_limit)
-    total = _floats(profiles["total_bytes"])
-    columns: dict[str, Any] = {}
-    for name in wanted:
-        if name == "handset_manufacturer":
-            columns[name] = profiles[name].to_pylist()
-        elif name in mix:
-            volume = _floats(profiles[mix[name]])
-            columns[name] = np.divide(volume, total, out=np.full(len(total), np.nan), where=total > 0)
-        else:
-            columns[name] = _floats(profiles[name])
-    columns |= {score: _floats(scores[score]) for score in _SCORES}
-    target = _floats(scores[_TARGET])
-    ids = profiles["subscriber_id"].to_pylist()
-    if ids != scores["subscriber_id"].to_pylist():
-        raise NotFoundError("the run's tables do not hold the same subscribers", do="publish the run again")
-    held_out = np.array([hashlib.sha256(one.encode()).digest()[0] % 4 == 0 for one in ids])
-    known = np.isfinite(target)
-    source = {"run": results.manifest["run"], "inputs": [e["content"] for e in results.manifest["inputs"]],
-              "subscribers": int(known.sum())}  # fmt: skip
-    return _Data(columns, target, held_out, source)
-
-
-def _floats(column: Any) -> Floats:
-    import numpy as np
-
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _held_out(predictor: Predictor, data: _Data) -> Floats:
+def _held_out(predictor: Predictor, data: Examples) -> Floats:
     """Predictions for the held-out subscribers who have a score."""
     import numpy as np
 
-    rows = _tested(data)
-    chosen = {
-        name: column[rows] if hasattr(column, "dtype") else [column[i] for i in rows]
-        for name, column in data.columns.items()
-        if name in predictor.fields
-    }
+    rows = data.tested
+    chosen = data.rows(predictor.fields, rows)
     predicted: Floats = np.asarray(predictor.many(chosen, len(rows)))
     return predicted
 
 
-def _tested(data: _Data) -> Any:
-    import numpy as np
-
-    return np.flatnonzero(data.held_out & np.isfinite(data.target))
-
-
-def _against(champion: Version, predicted: Floats, data: _Data, seed: int) -> dict[str, Any]:
+def _against(champion: Version, predicted: Floats, data: Examples, seed: int) -> dict[str, Any]:
     """How much larger the absolute error is than the champion's on the same subscribers.
 
     `mae_change` is negative where the candidate is better; its 95 % interval is a percentile
@@ -190,7 +166,7 @@ def _against(champion: Version, predicted: Floats, data: _Data, seed: int) -> di
     """
     import numpy as np
 
-    actual = data.target[_tested(data)]
+    actual = data.target[data.tested]
     theirs = np.abs(_held_out(Predictor(champion), data) - actual)
     change = np.abs(predicted - actual) - theirs
     random = np.random.default_rng(seed)
@@ -211,7 +187,7 @@ def _against(champion: Version, predicted: Floats, data: _Data, seed: int) -> di
 
 
 def _reasons(
-    record: Mapping[str, Any], data: _Data, settings: Settings, against: Mapping[str, Any] | None
+    record: Mapping[str, Any], data: Examples, settings: Settings, against: Mapping[str, Any] | None
 ) -> list[str]:
     """Why a version may not be promoted; none where it may."""
     import numpy as np
@@ -236,10 +212,17 @@ def _reasons(
     return reasons
 
 
-def _probes(predictor: Predictor, data: _Data) -> list[dict[str, Any]]:
+def _sample(predictor: Predictor, population: Mapping[str, Any], seed: int) -> bytes:
+    """What the population looks like to a version: its features, and what it predicts."""
+    chosen = {name: population[name] for name in predictor.fields}
+    rows = len(next(iter(chosen.values())))
+    return drift.to_bytes(drift.sample({**chosen, PREDICTION: predictor.many(chosen, rows)}, seed))
+
+
+def _probes(predictor: Predictor, data: Examples) -> list[dict[str, Any]]:
     """Some held-out inputs and what the version predicts for them: whoever serves it can check itself."""
     probes = []
-    for row in _tested(data)[:_PROBES]:
+    for row in data.tested[:_PROBES]:
         inputs = {
             name: _plain(column[row]) for name, column in data.columns.items() if name in predictor.fields
         }

@@ -6,37 +6,26 @@ Both are linear and solved in closed form. Their records hold parameters with wh
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from subsight.contracts import Contract
 from subsight.errors import ConfigurationError
+from subsight.models.design import check_lengths, design_of, floats, judged, split
 from subsight.tables import THROUGHPUT_SHARES
 from subsight.units import unit_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-    Rows = NDArray[np.intp]
-    Mask = NDArray[np.bool_]
-    Column = Floats | Sequence[str | None]
+    from subsight.models.design import Column, Floats, Mask
 
 __all__ = ["behaviour", "habits", "identity", "refuse_leaks"]
 
 Period = Literal["same", "second from first"]
 
-TEST_SHARE: Final = 0.25
-LEAST_ROWS: Final = 40
 LARGEST_CORRELATION: Final = 0.98
 """A single feature this close to the target is the target in another form, not a cause of it."""
 PENALTY: Final = 1.0
 """Ridge penalty on standardised features: shares that add up to one have no unpenalised solution."""
-LEVELS: Final = 5
-"""Commonest values of a text feature that get a column of their own; the others are the reference."""
 
 _UNITS: Final = {
     "bytes": "an absolute volume adds to the total volume that the engagement score is made of",
@@ -113,11 +102,11 @@ def identity(
     """
     import numpy as np
 
-    x = np.column_stack([_floats(engagement_score), _floats(experience_score)])
-    y = _floats(satisfaction_score)
+    x = np.column_stack([floats(engagement_score), floats(experience_score)])
+    y = floats(satisfaction_score)
     known = np.isfinite(y) & np.isfinite(x).all(axis=1)
     x, y = x[known], y[known]
-    train, test = _split(len(y), seed, None if held_out is None else held_out[known])
+    train, test = split(len(y), seed, None if held_out is None else held_out[known])
     solution, *_ = np.linalg.lstsq(np.column_stack([np.ones(len(train)), x[train]]), y[train], rcond=None)
     names = ["engagement_score", "experience_score"]
     predicted = solution[0] + x[test] @ solution[1:]
@@ -130,7 +119,7 @@ def identity(
             "mean": [0.0, 0.0],
             "deviation": [1.0, 1.0],
         },
-        "fit": {**_fit(y[train], y[test], predicted), "period": "same", "refused": []},
+        "fit": {**judged(y[train], y[test], predicted), "period": "same", "refused": []},
         "card": {
             "purpose": "checks that the satisfaction score is the mean of the two scores",
             "target": "satisfaction_score",
@@ -162,13 +151,13 @@ def behaviour(
     """
     import numpy as np
 
-    y = _floats(target)
-    _check_lengths(columns, len(y))
+    y = floats(target)
+    check_lengths(columns, len(y))
     known = np.isfinite(y)
     y = y[known]
-    train, test = _split(len(y), seed, None if held_out is None else held_out[known])
+    train, test = split(len(y), seed, None if held_out is None else held_out[known])
     refused = refuse_leaks(columns, period)
-    design = _design({k: v for k, v in columns.items() if k not in refused}, known, train)
+    design = design_of({k: v for k, v in columns.items() if k not in refused}, known, train)
     twins = [n for n, v in design.columns.items() if abs(_correlation(v, y)) > LARGEST_CORRELATION]
     refused |= dict.fromkeys(twins, f"its correlation with the target exceeds {LARGEST_CORRELATION}")
     features = [name for name in design.columns if name not in refused]
@@ -185,7 +174,7 @@ def behaviour(
         "name": "behaviour",
         "features": features,
         "parameters": parameters,
-        "fit": _fit(y[train], y[test], predicted) | fit,
+        "fit": judged(y[train], y[test], predicted) | fit,
         "card": {
             "purpose": "how much of satisfaction follows from behaviour that does not define it",
             "target": "satisfaction_score",
@@ -222,97 +211,9 @@ def _ridge(x: Floats, y: Floats) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Design:
-    columns: dict[str, Floats]
-    filled: dict[str, int]
-    constant: list[str]
-
-
-def _design(columns: Mapping[str, Column], known: NDArray[np.bool_], train: Rows) -> _Design:
-    import numpy as np
-
-    design = _Design({}, {}, [])
-    for name, column in columns.items():
-        if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
-            candidates = {name: _floats(column)[known]}
-        else:
-            texts = [text for text, keep in zip(column, known, strict=True) if keep]
-            candidates = _one_hot(name, texts, train)
-        for feature, values in candidates.items():
-            unknown = ~np.isfinite(values)
-            seen = values[train][~unknown[train]]
-            if not len(seen) or seen.min() == seen.max():
-                design.constant.append(feature)
-                continue
-            if unknown.any():
-                design.filled[feature] = int(unknown.sum())
-                values = np.where(unknown, seen.mean(), values)
-            design.columns[feature] = values
-    return design
-
-
-def _one_hot(name: str, texts: Sequence[Any], train: Rows) -> dict[str, Floats]:
-    import numpy as np
-
-    counts = Counter(texts[i] for i in train if texts[i] is not None)
-    commonest = sorted(counts, key=lambda text: (-counts[text], text))[:LEVELS]
-    values = np.array(texts, dtype=object)
-    return {f"{name}={level}": (values == level).astype(np.float64) for level in commonest}
-
-
-def _floats(values: Any) -> Floats:
-    import numpy as np
-
-    return np.asarray(values, dtype=np.float64)
-
-
-def _check_lengths(columns: Mapping[str, Column], rows: int) -> None:
-    for name, column in columns.items():
-        if len(column) != rows:
-            raise ConfigurationError(
-                f"the feature {name} and the target differ in length",
-                found=f"{len(column)} and {rows}",
-                expected="one value per subscriber in each",
-            )
-
-
-def _split(rows: int, seed: int, held_out: Mask | None) -> tuple[Rows, Rows]:
-    """Rows to train on and rows to test on: as the caller holds out, else a quarter by chance."""
-    import numpy as np
-
-    if rows < LEAST_ROWS:
-        raise ConfigurationError(
-            "satisfaction cannot be regressed on so few subscribers",
-            found=str(rows),
-            expected=f"at least {LEAST_ROWS} subscribers with a score",
-            do="ingest more sessions",
-        )
-    if held_out is not None:
-        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    order = np.random.default_rng(seed).permutation(rows)
-    tested = int(np.ceil(TEST_SHARE * rows))
-    return np.sort(order[tested:]), np.sort(order[:tested])
-
-
 def _correlation(x: Floats, y: Floats) -> float:
     import numpy as np
 
     x, y = x - x.mean(), y - y.mean()
     size = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / size if size > 0 else 0.0
-
-
-def _fit(train: Floats, test: Floats, predicted: Floats) -> dict[str, Any]:
-    import numpy as np
-
-    residuals = test - predicted
-    spread = float(((test - test.mean()) ** 2).sum())
-    return {
-        "rows_train": len(train),
-        "rows_test": len(test),
-        "r2": 1 - float(residuals @ residuals) / spread if spread > 0 else None,
-        "mae": float(np.abs(residuals).mean()),
-        "baseline_mae": float(np.abs(test - train.mean()).mean()),
-        "residual_deciles": [float(v) for v in np.quantile(residuals, np.linspace(0, 1, 11))],
-    }

@@ -267,7 +267,7 @@ def _same(name: str, other: str) -> bool:
 
 
 def _coverage(store: Store, reading: Reading) -> dict[str, Any]:
-    sessions = reading.sessions.select("local_date", "start_at", "end_at")
+    sessions = reading.rows.select("local_date", "start_at", "end_at")
     days = store.rows(
         sessions.group_by("local_date")
         .agg(session_count=nw.len(), first=nw.col("start_at").min(), start=nw.col("start_at").max(),

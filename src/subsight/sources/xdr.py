@@ -69,9 +69,9 @@ class Parsed:
 
 @dataclass(frozen=True)
 class Reading:
-    """Canonical sessions and the rejected records: `record`, `column`, `reason`, `found`."""
+    """Canonical rows and the rejected records: `record`, `fault` (`column|reason`), `found`."""
 
-    sessions: Frame
+    rows: Frame
     rejects: Frame
 
 

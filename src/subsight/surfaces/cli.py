@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from subsight.errors import ConfigurationError, StorageError, SubsightError
-from subsight.surfaces import cli_audit, cli_models, cli_service
+from subsight.surfaces import cli_audit, cli_models, cli_monitoring, cli_service
 from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Subscriber insight from network records: profiles, scores, segments, a report, tables.\n\n"
     "Try [bold]subsight demo[/bold] first. Exit codes: 0 done, 2 usage or setting, 3 input, 4 mapping, "
-    "5 workspace, 6 busy, 7 disk, 8 export, 9 not found, 130 interrupted; 1 is a fault of Subsight.",
+    "5 workspace, 6 busy, 7 disk, 8 export, 9 not found, 20 training is due "
+    "(models watch), 130 interrupted; 1 is a fault of Subsight.",
 )
 
 
+cli_models.app.command(epilog="Example: subsight models watch tellco --retrain")(cli_monitoring.watch)
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_service.keys, name="keys")
@@ -166,7 +168,7 @@ def inspect(
 
 @app.command(epilog="Example: subsight ingest xdr 'daily/*.csv.zst' --workspace tellco")
 def ingest(
-    kind: Annotated[str, typer.Argument(help="xdr: data session records.")],
+    kind: Annotated[str, typer.Argument(help="xdr: data session records; feedback: survey answers.")],
     inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
     workspace: WorkspaceOption,
     mapping: MappingOption = None,
@@ -176,11 +178,9 @@ def ingest(
     output: FormatOption = Output.text,
 ) -> None:
     """Read records into a workspace; the same file twice counts once."""
-    if kind != "xdr":
-        raise ConfigurationError("the kind of records is unknown", found=kind, expected="xdr")
     insight = _insight(workspace, create=True, engine=engine, time_zone=time_zone, identifiers=identifiers)
     with _progress() as progress:
-        found = insight.ingest(*inputs, mapping=mapping, progress=progress)
+        found = insight.ingest(*inputs, kind=kind, mapping=mapping, progress=progress)
     if output is Output.json:
         _print_json(
             [{**entry.batch.manifest, "is_new": entry.is_new, "ignored": entry.ignored} for entry in found]
@@ -190,6 +190,9 @@ def ingest(
         counts = entry.batch.manifest
         state = "read" if entry.is_new else entry.ignored or "known already"
         print(f"{entry.name}: {state}, {counts['accepted']:,} accepted, {counts['rejected']:,} rejected")
+        for reject in counts["rejects"] if entry.is_new else ():
+            why = f"{reject['column']} {reject['reason']}".strip()
+            print(f"  rejected  {reject['count']:,}: {why}")
 
 
 @app.command(epilog="Example: subsight run telcom_data.csv --workspace tellco")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from subsight.settings import Settings
     from subsight.workspace import Workspace
 
-__all__ = ["app"]
+__all__ = ["app", "track"]
 
 app = typer.Typer(no_args_is_help=True, help="Train models from a run, and decide which version answers.")
 
@@ -52,7 +52,7 @@ def train(workspace: WorkspaceArgument, output: FormatOption = Output.text) -> N
         print(f"  {_standing(trained)}")
         for reason in version.entry["reasons"]:
             print(f"  not promotable: {reason}")
-    _track(opened, settings)
+    track(opened, settings)
 
 
 def _measured(entry: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def _compared(found: Mapping[str, Any], other: str) -> str:
     )
 
 
-def _track(workspace: Workspace, settings: Settings) -> None:
+def track(workspace: Workspace, settings: Settings) -> None:
     """Copies what is new into MLflow. The registry is the truth: a store that fails stops nothing."""
     from subsight.lifecycle import tracking
 
@@ -183,7 +183,7 @@ def promote(
     before = registry.aliases(model).get("champion")
     registry.promote(model, version, force=force, why=why)
     print(f"champion of {model}: {before or 'none'} -> {version}{' (forced)' if force else ''}")
-    _track(opened, settings)
+    track(opened, settings)
 
 
 @app.command(epilog="Example: subsight models rollback tellco")
@@ -196,7 +196,7 @@ def rollback(
     opened, settings, registry = _open(workspace)
     before = registry.aliases(model).get("champion")
     print(f"champion of {model}: {before} -> {registry.rollback(model, why).number} (rollback)")
-    _track(opened, settings)
+    track(opened, settings)
 
 
 @app.command(epilog="Example: subsight models compare tellco 1 2")
@@ -226,4 +226,4 @@ def challenge(
     opened, settings, registry = _open(workspace)
     registry.challenge(model, version or None)
     print(f"challenger of {model}: {version or 'none'}")
-    _track(opened, settings)
+    track(opened, settings)

@@ -52,10 +52,16 @@ class Insight:
         return Results(self.workspace.run())
 
     def ingest(
-        self, *inputs: Path | str, mapping: str | None = None, progress: pipeline.Progress | None = None
+        self,
+        *inputs: Path | str,
+        kind: str = "xdr",
+        mapping: str | None = None,
+        progress: pipeline.Progress | None = None,
     ) -> list[pipeline.Ingested]:
-        """Reads files, folders or globs; the same content counts once (see `pipeline.ingest`)."""
-        return pipeline.ingest(self.workspace, inputs, self.settings, mapping_file=mapping, progress=progress)
+        """Reads files, folders or globs of one kind; the same content counts once (see `pipeline.ingest`)."""
+        return pipeline.ingest(
+            self.workspace, inputs, self.settings, kind=kind, mapping_file=mapping, progress=progress
+        )
 
     def run(
         self,

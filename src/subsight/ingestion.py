@@ -1,0 +1,202 @@
+"""Ingest: files of one kind become a workspace's batches, each with its rejects and what was found.
+
+A kind is a reader in `sources`; what all kinds share (content counts once, rejects are counted, a file of
+mostly rejects is refused, the manifest is written last) stands here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import narwhals as nw
+
+from subsight.errors import ConfigurationError, InputError
+from subsight.settings import Settings
+from subsight.sources import feedback, files, inspection, mapping, xdr
+from subsight.store import Store, open_store
+from subsight.workspace import Batch, Workspace, content_hash
+
+__all__ = ["KINDS", "Ingested", "ingest", "into"]
+
+_DECIMAL_COMMA: Final = re.compile(r"[a-z_0-9]+: [+-]?[0-9]+,[0-9]+")
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What one input became; `is_new` is false where the same content was there already.
+
+    It then stays as it was read; `ignored` says which of the present options it was not read with.
+    """
+
+    name: str
+    batch: Batch
+    is_new: bool
+    ignored: str = ""
+
+
+@dataclass(frozen=True)
+class _Input:
+    """A file to read, and all that reading it depends on."""
+
+    store: Store
+    workspace: Workspace
+    file: files.InputFile
+    settings: Settings
+    chosen: mapping.Mapping | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A file read: rows and rejects, lines that are in neither, and what the manifest says of it."""
+
+    reading: xdr.Reading
+    ragged: list[tuple[int, str]]
+    facts: Mapping[str, Any]
+
+
+def _sessions(given: _Input) -> _Read:
+    store, workspace, settings = given.store, given.workspace, given.settings
+    vendor = given.chosen or inspection.choose(store, given.file, settings)
+    parsed = xdr.parse(store, given.file, vendor, settings)
+    earlier = [batch.rows for batch in workspace.batches("sessions")]
+    reading = xdr.read(store, parsed, vendor, settings, workspace.key(), earlier)
+    facts = {
+        "mapping": vendor.name,
+        "mapping_digest": vendor.digest,
+        "applications": [{"slug": app.slug, "name": app.name} for app in vendor.applications],
+        "units": parsed.decisions.units,
+        "certainty": parsed.decisions.certainty,
+        "findings": [finding.to_json() for finding in parsed.decisions.findings],
+    }
+    return _Read(reading, parsed.ragged, facts)
+
+
+def _feedback(given: _Input) -> _Read:
+    reading = feedback.read(given.store, given.file, given.settings, given.workspace.key())
+    return _Read(reading, given.store.ragged_lines() if given.file.csv else [], {"findings": []})
+
+
+KINDS: Final[Mapping[str, tuple[str, Callable[[_Input], _Read]]]] = {
+    "xdr": ("sessions", _sessions),
+    "feedback": ("feedback", _feedback),
+}
+"""By the name that `ingest` takes: the table that the rows go to, and the reader."""
+
+
+def ingest(
+    workspace: Workspace,
+    inputs: Sequence[str | Path],
+    settings: Settings,
+    *,
+    kind: str = "xdr",
+    mapping_file: str | None = None,
+    progress: Progress | None = None,
+) -> list[Ingested]:
+    """Reads files, folders or globs into the workspace; the same content counts once.
+
+    Raises:
+        ConfigurationError: there is no such kind of records.
+        InputError: an input is missing, unreadable or mostly rejected; earlier ones stay ingested.
+        MappingError: the columns cannot be matched.
+        WorkspaceBusyError: another process is writing.
+    """
+    with (
+        workspace.writing() as scratch,
+        open_store(settings.engine, memory=settings.memory, scratch=scratch) as store,
+    ):
+        return into(
+            store, workspace, inputs, settings, kind=kind, mapping_file=mapping_file, progress=progress
+        )
+
+
+def into(
+    store: Store,
+    workspace: Workspace,
+    inputs: Sequence[str | Path],
+    settings: Settings,
+    *,
+    kind: str = "xdr",
+    mapping_file: str | None = None,
+    progress: Progress | None = None,
+) -> list[Ingested]:
+    """As `ingest`, by a store of the caller's, who has the sole right to write."""
+    if kind not in KINDS:
+        raise ConfigurationError("the kind of records is unknown", found=kind, expected=", ".join(KINDS))
+    chosen = mapping.read(mapping_file) if mapping_file else None
+    found = []
+    for path in files.expand(inputs):
+        if progress:
+            progress(f"ingest {path.name}")
+        found.append(_ingest_file(store, workspace, path, settings, kind, chosen))
+        store.forget()  # or each further file would add to what is held
+    return found
+
+
+def _ingest_file(
+    store: Store,
+    workspace: Workspace,
+    path: Path,
+    settings: Settings,
+    kind: str,
+    chosen: mapping.Mapping | None,
+) -> Ingested:
+    table, read = KINDS[kind]
+    file = files.recognise(path)
+    content = content_hash(path)
+    if existing := workspace.batch(table, content):
+        asked = {"identifiers": settings.identifiers, "time_zone": settings.time_zone}
+        asked |= {"mapping": chosen.name, "mapping_digest": chosen.digest} if chosen else {}
+        return Ingested(path.name, existing, is_new=False, ignored=existing.ignores(asked))
+    found = read(_Input(store, workspace, file, settings, chosen))
+    batch = workspace.new_batch(table, content)
+    accepted = store.write(found.reading.rows, batch.rows)
+    rejected = store.write(found.reading.rejects, batch.rejects, order_by=["record"]) + len(found.ragged)
+    reasons = xdr.reject_reasons(store, found.reading.rejects, found.ragged)
+    _refuse_if_mostly_rejected(path, accepted, rejected, reasons, settings, batch)
+    without = found.reading.rows.filter(nw.col("subscriber_id").is_null()).select(count=nw.len())
+    manifest = {
+        "name": path.name,
+        "content": content,
+        "ingested_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **found.facts,
+        "records": accepted + rejected,
+        "accepted": accepted,
+        "rejected": rejected,
+        "without_subscriber_count": int(store.row(without)["count"]),
+        "identifiers": settings.identifiers,
+        "time_zone": settings.time_zone,
+        "rejects": reasons,
+        "ragged": [{"line": line, "reason": reason} for line, reason in found.ragged[:1000]],
+    }
+    return Ingested(path.name, workspace.add(batch, manifest), is_new=True)
+
+
+def _refuse_if_mostly_rejected(
+    path: Path, accepted: int, rejected: int, reasons: list[dict[str, Any]], settings: Settings, batch: Batch
+) -> None:
+    # A record that came before was read well: only what is wrong in itself counts.
+    repeated = sum(r["count"] for r in reasons if r["reason"].startswith("identical to "))
+    faulty = rejected - repeated
+    if accepted + repeated and faulty <= settings.reject_limit_share * (accepted + rejected):
+        return
+    batch.rows.unlink(missing_ok=True)
+    batch.rejects.unlink(missing_ok=True)
+    worst = sorted(reasons, key=lambda r: -r["count"])[:3]
+    such = {r["example"]: f", such as {r['example']!r}" if r["example"] else "" for r in worst}
+    said = (f"{r['column']} {r['reason']} ({r['count']:,}){such[r['example']]}".strip() for r in worst)
+    has_commas = any(_DECIMAL_COMMA.fullmatch(r["example"] or "") for r in worst)
+    raise InputError(
+        f"{path.name} was not ingested: {rejected:,} of {accepted + rejected:,} records are rejected",
+        found="; ".join(said),
+        expected=f"at most {settings.reject_limit_share:.0%} (setting reject_limit_share)",
+        do="export it with decimal points instead of commas"
+        if has_commas
+        else "check the delimiter, the units and the mapping with `subsight inspect`",
+    )
