@@ -18,12 +18,12 @@ from subsight.contracts import Column
 from subsight.errors import NotFoundError, WorkspaceError
 from subsight.privacy import PSEUDONYM_LENGTH, normalise, pseudonym, suppress
 from subsight.privacy import reveal as join_clear
-from subsight.tables import SESSIONS
+from subsight.tables import FEEDBACK, SESSIONS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Answer", "Column", "Results"]
+__all__ = ["FEEDBACK", "Answer", "Column", "Results", "pseudonym_of"]
 
 _RANKED: Final = "Rows are single pseudonymous subscribers, ranked: no group is small, none is suppressed."
 _BEGINNING: Final = re.compile(rf"([0-9a-f]{{8,{PSEUDONYM_LENGTH}}})(?:…|\.\.\.)")
@@ -201,6 +201,14 @@ class Results:
                 expected="JSON as a run publishes it",
                 do="publish the run again",
             ) from error
+
+
+def pseudonym_of(identifier: str, key: bytes) -> str | None:
+    """The pseudonym of whom a pseudonym or a clear MSISDN names; None where it is neither."""
+    if re.fullmatch(rf"[0-9a-fA-F]{{{PSEUDONYM_LENGTH}}}", identifier):
+        return identifier.lower()
+    clear = normalise(identifier)
+    return pseudonym(clear, key) if clear else None
 
 
 def _spellings(identifier: str, key: bytes) -> list[str]:

@@ -32,6 +32,8 @@ _SUMMARIES: Final = {
     "/predict": "Predict one subscriber's satisfaction; the fields choose the model.",
     "/predict/batch": "Predict many; all rows by one model.",
     "/subscribers/{id}": "One subscriber's profile and scores.",
+    "/feedback": "Keep a subscriber's survey answer, for models that learn from them.",
+    "/monitoring": "Drift and performance of the champions, as last watched.",
     "/health": "Whether the process answers.",
     "/ready": "Whether predictions can be made, and if not, why.",
     "/metrics": "Counters for Prometheus.",
@@ -89,10 +91,15 @@ def _add_routes(app: FastAPI, endpoints: Endpoints) -> None:
     async def predict_batch(request: Request) -> Response:
         return await endpoints.predict_batch(request.scope, request.receive)
 
+    async def feedback(request: Request) -> Response:
+        return await endpoints.feedback(request.scope, request.receive)
+
     answers: dict[str, tuple[str, Any]] = {
         "/predict": ("POST", predict),
         "/predict/batch": ("POST", predict_batch),
         "/subscribers/{id}": ("GET", endpoints.subscriber),
+        "/feedback": ("POST", feedback),
+        "/monitoring": ("GET", endpoints.monitoring),
         "/health": ("GET", endpoints.health),
         "/ready": ("GET", endpoints.ready),
         "/metrics": ("GET", endpoints.metrics),

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from subsight.surfaces.api.fields import IDENTIFIER, LARGEST, LONGEST, SUBSCRIBER
-from subsight.surfaces.api.live import IDENTITY, Champions
+from subsight.surfaces.api.fields import IDENTIFIER, LARGEST, LONGEST, PROFILE_MODELS, SUBSCRIBER
+from subsight.surfaces.api.live import IDENTITY, Champion, Champions
+from subsight.surfaces.api.survey import INSTANT, PREDICTION
 
 __all__ = ["DESCRIBED", "page", "schemas"]
 
@@ -21,6 +22,10 @@ _WHO: Final = {
 }
 _TEXT: Final = {"type": ["string", "null"], "maxLength": LONGEST}
 _WORD: Final = {"type": ["string", "null"]}
+_MEANINGS: Final = {
+    "behaviour": "The prediction is a satisfaction score.",
+    "feedback": "The prediction is the expected survey answer as a share of its scale, 0 to 1.",
+}
 _PREDICTED: Final = {"model": {"type": "string"}, "version": {"type": "integer"}, "id": {"type": "string"}}
 
 
@@ -67,6 +72,12 @@ def _errors(*statuses: str) -> _Schema:
 _BODY_ERRORS: Final = ("400", "408", "413", "415", "422")
 _EXAMPLE: Final = {"engagement_score": 0.8, "experience_score": 0.7}
 
+_ANSWER: Final = {
+    SUBSCRIBER: "+33 6 31 49 24 74",
+    "answered_at": "2026-04-01T12:00:00Z",
+    "csat": 4,
+}
+
 # By address: what FastAPI cannot read from endpoints that take the request as it is.
 DESCRIBED: Final[Mapping[str, _Schema]] = {
     "/predict": {
@@ -89,6 +100,23 @@ DESCRIBED: Final[Mapping[str, _Schema]] = {
         },
         "responses": _ok("Predictions in the order of the rows.", _json(_ref("Predictions")))
         | _errors(*_BODY_ERRORS),
+    },
+    "/feedback": {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("Answer"), "example": _ANSWER}},
+        },
+        "responses": {
+            "201": {
+                "description": "The answer is kept.",
+                "content": _json(_object({"status": {"type": "string"}})),
+            }
+        }
+        | _errors(*_BODY_ERRORS),
+    },
+    "/monitoring": {
+        "responses": _ok("What the last look saw.", _json(_object({"at": {"type": "string"}}, more=True)))
+        | _errors("404")
     },
     "/subscribers/{id}": {
         "parameters": [
@@ -119,16 +147,9 @@ DESCRIBED: Final[Mapping[str, _Schema]] = {
 def schemas(champions: Champions) -> dict[str, _Schema]:
     """The schemas of requests, as the present champions take them, and of answers."""
     rows = {"Identity": _identity()}
-    if behaviour := champions.by_model.get("behaviour"):
-        known = behaviour.predictor.fields
-        properties = {name: _nullable() if name in behaviour.numbers else _TEXT for name in known}
-        rows["Behaviour"] = {
-            "type": "object",
-            "properties": {**properties, SUBSCRIBER: _WHO},
-            "anyOf": [{"required": [name]} for name in known],
-            "additionalProperties": False,
-            "description": "Some fields of a profile; a number that is null or absent counts as the mean.",
-        }
+    for model in PROFILE_MODELS:
+        if champion := champions.by_model.get(model):
+            rows[model.capitalize()] = _profile(champion)
     names = list(rows)
     error = dict.fromkeys(("what", "found", "expected", "do", "field"), _WORD)
     texts = {"type": "array", "items": {"type": "string"}}
@@ -147,9 +168,47 @@ def schemas(champions: Champions) -> dict[str, _Schema]:
             {"satisfaction_score": {"type": "array", "items": {"type": "number"}}, **_PREDICTED}
         ),
         "Subscriber": _object({SUBSCRIBER: {"type": "string"}}, more=True),
+        "Answer": _answer(),
         "Ready": _object({"status": {"type": "string"}, "models": {"type": "object"}, "troubles": texts}),
         "Models": _object({"models": {"type": "object"}, "troubles": texts}),
         "Error": _object({"error": _object({**error, "row": {"type": ["integer", "null"]}})}),
+    }
+
+
+def _profile(champion: Champion) -> _Schema:
+    known = champion.predictor.fields
+    properties = {name: _nullable() if name in champion.numbers else _TEXT for name in known}
+    return {
+        "type": "object",
+        "properties": {**properties, SUBSCRIBER: _WHO},
+        "anyOf": [{"required": [name]} for name in known],
+        "additionalProperties": False,
+        "description": "Some fields of a profile; a number that is null or absent counts as the mean. "
+        f"{_MEANINGS[champion.name]}",
+    }
+
+
+def _answer() -> _Schema:
+    """One scale and not the other; null is as good as absent."""
+    scales = {"csat": (1, 5), "nps": (0, 10)}
+    whole = {
+        name: {"type": "integer", "minimum": low, "maximum": high} for name, (low, high) in scales.items()
+    }
+    shared = {
+        SUBSCRIBER: {**_WHO, "type": "string"},
+        "answered_at": {"type": "string", "format": "date-time", "pattern": f"^{INSTANT}$"},
+        "prediction_id": {"type": ["string", "null"], "pattern": f"^{PREDICTION}$"},
+    }
+    return {
+        "type": "object",
+        "oneOf": [
+            {
+                "properties": {**shared, name: whole[name]},
+                "required": [SUBSCRIBER, "answered_at", name],
+                "additionalProperties": False,
+            }
+            for name in whole
+        ],
     }
 
 

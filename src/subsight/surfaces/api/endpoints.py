@@ -14,8 +14,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
+from subsight.lifecycle.feedback import Inbox
+from subsight.lifecycle.watching import last_look
 from subsight.results import Results
-from subsight.surfaces.api import bodies, fields
+from subsight.surfaces.api import bodies, fields, survey
 from subsight.surfaces.api.gate import asked
 from subsight.surfaces.api.journal import Journal, Prediction
 from subsight.surfaces.api.limits import Limits
@@ -45,6 +47,7 @@ class Endpoints:
         self._journal = journal
         self._limits = limits
         self._metrics = metrics
+        self._inbox = Inbox(workspace)
 
     @cached_property
     def _key(self) -> bytes:
@@ -121,6 +124,21 @@ class Endpoints:
                 404, "there is no run yet", do="publish one with: subsight run INPUT --workspace WS"
             )
         return Results(self._workspace.run()).subscriber(identifier, self._key)
+
+    async def feedback(self, scope: Scope, receive: Receive) -> Response:
+        """Keeps a survey answer: it is on disk when it is answered, and the same answer again counts once."""
+        request = asked(scope)
+        bodies.media_type(request.headers, bodies.JSON)
+        row = bodies.row_of(await bodies.read(receive, request.headers, self._limits))
+        await asyncio.to_thread(self._inbox.put, survey.answer_of(row, self._key))
+        return reply({"status": "kept"}, 201)
+
+    async def monitoring(self, _request: Request) -> Response:
+        """What the last look at the champions saw: drift, performance, reasons to train."""
+        found = await asyncio.to_thread(last_look, self._workspace)
+        if found is None:
+            raise RefusedError(404, "nobody has looked at the models yet", do="run: subsight models watch WS")
+        return reply(found)
 
     async def health(self, _request: Request) -> Response:
         """The process answers."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from subsight.privacy import normalise, pseudonym
+from subsight.results import pseudonym_of
 from subsight.surfaces.api.live import IDENTITY, Champion, Champions
 from subsight.surfaces.api.refusals import RefusedError, shown
 
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["IDENTIFIER", "LARGEST", "LONGEST", "SUBSCRIBER", "called", "checked", "checked_columns", "choose"]
+__all__ = [
+    "IDENTIFIER",
+    "LARGEST",
+    "LONGEST",
+    "PROFILE_MODELS",
+    "SUBSCRIBER",
+    "called",
+    "checked",
+    "checked_columns",
+    "choose",
+]
 
 SUBSCRIBER: Final = "subscriber_id"
 
@@ -25,6 +35,8 @@ IDENTIFIER: Final = r"[0-9a-fA-F]{32}|\+?[0-9][0-9 ()./-]{3,38}"
 _IDENTIFIER: Final = re.compile(IDENTIFIER)
 _IDENTITY: Final = frozenset(IDENTITY)
 _NUMBERS: Final = {int, float}
+PROFILE_MODELS: Final = ("behaviour", "feedback")
+"""The models that take fields of a profile: of two that know all that were sent, the first answers."""
 
 
 def choose(names: Mapping[str, int | None], champions: Champions) -> Champion:
@@ -49,13 +61,18 @@ def choose(names: Mapping[str, int | None], champions: Champions) -> Champion:
         return by_model.get("identity") or _nobody(champions, "identity")
     if not by_model:
         return _nobody(champions)
-    behaviour = by_model.get("behaviour")
-    known = behaviour.predictor.fields if behaviour else ()
+    candidates = [by_model[name] for name in PROFILE_MODELS if name in by_model]
+    known = tuple(dict.fromkeys(name for one in candidates for name in one.predictor.fields))
     if not sent:
         raise RefusedError(422, "no field to predict from was sent", expected=_either(known))
     if unknown := [name for name in sent if name not in known]:
         raise _unknown(unknown[0], names[unknown[0]], known, "no model takes it")
-    return behaviour or _nobody(champions, "behaviour")
+    for champion in candidates:
+        if all(name in champion.predictor.fields for name in sent):
+            return champion
+    first = candidates[0].predictor.fields
+    odd = next(name for name in sent if name not in first)
+    raise _unknown(odd, names[odd], first, "no model takes it with the others")
 
 
 def _either(known: Collection[str]) -> str:
@@ -192,11 +209,8 @@ def called(identifier: Any, key: bytes, row: int | None = None) -> str | None:
     if identifier is None:
         return None
     text = identifier.strip() if type(identifier) is str else ""
-    if _IDENTIFIER.fullmatch(text):
-        if len(text) == 32 and text.isalnum():
-            return text.lower()
-        if clear := normalise(text):
-            return pseudonym(clear, key)
+    if _IDENTIFIER.fullmatch(text) and (found := pseudonym_of(text, key)):
+        return found
     at = f" of row {row}" if row else ""
     raise RefusedError(
         422,

@@ -22,9 +22,10 @@ __all__ = ["Asked", "Endpoint", "Gate", "asked"]
 
 Endpoint = Callable[[Scope, Receive], Awaitable[Response]]
 
-_ROUTES: Final = frozenset(
-    {"/predict", "/predict/batch", "/health", "/ready", "/metrics", "/model", "/docs", "/openapi.json"}
-)
+_ROUTES: Final = frozenset({
+    "/predict", "/predict/batch", "/feedback", "/monitoring", "/health", "/ready", "/metrics", "/model",
+    "/docs", "/openapi.json",
+})  # fmt: skip
 _PROBES: Final = frozenset({"/health", "/ready"})
 _DISCONNECTED: Final = 499
 _log = logging.getLogger("subsight.api")

@@ -33,6 +33,8 @@ HEADERS: Final = (
 _NEEDS: Final = {
     "/predict": "predict",
     "/predict/batch": "predict",
+    "/feedback": "feedback",
+    "/monitoring": "read",
     "/subscribers/{id}": "read",
     "/model": "read",
     "/metrics": "read",
