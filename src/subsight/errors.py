@@ -8,6 +8,7 @@ __all__ = [
     "InputError",
     "MappingError",
     "NotFoundError",
+    "StorageBusyError",
     "StorageError",
     "SubsightError",
     "WorkspaceBusyError",
@@ -75,6 +76,10 @@ class StorageError(SubsightError):
     """The disk is full or refuses to be written."""
 
     exit_code = 7
+
+
+class StorageBusyError(StorageError):
+    """More waits to be written than may; a little later it may be taken."""
 
 
 class ExportError(SubsightError):

@@ -71,6 +71,19 @@ class Settings(BaseSettings):
     audit: Literal["grouped", "strict"] = Field(
         "grouped", description="strict: a prediction is on disk in the audit log before it is answered"
     )
+    audit_rotate_bytes: int = Field(
+        64_000_000, ge=1000, description="an audit file that exceeds it is continued in another"
+    )
+    audit_keep_days: float | None = Field(
+        None, ge=0, description="audit files whose last record is older are removed, and that is recorded"
+    )
+    experiment: Literal["shadow", "ab", "off"] = Field(
+        "shadow",
+        description="what a challenger does: shadow predicts beside the champion, ab answers its share",
+    )
+    challenger_share: float = Field(
+        0.5, gt=0, lt=1, description="share of subscribers whom the challenger answers where experiment is ab"
+    )
     auth: Literal["keys", "off"] = Field(
         "keys", description="whether the service asks for API keys; without any it serves this machine only"
     )

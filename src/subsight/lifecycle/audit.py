@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from subsight.errors import ConfigurationError, InputError, StorageError
+from subsight.errors import ConfigurationError, InputError, StorageBusyError, StorageError
 from subsight.lifecycle.chains import OWN_FIELDS, OWN_KINDS, Chain, encode, now
 from subsight.lifecycle.verification import ChainVerification, Status, Verification, verify
 
@@ -36,6 +36,7 @@ _GROUP_RECORDS: Final = 500
 _GROUP_S: Final = 0.05
 _SYNC_S: Final = 1.0
 _BACKLOG_RECORDS: Final = 50_000
+_BACKLOG_BYTES: Final = 256_000_000
 _DAY_S: Final = 86_400
 _PSEUDONYM: Final = re.compile(r"[0-9a-fA-F]{32}")
 
@@ -50,7 +51,8 @@ class AuditLog:
 
     A file that exceeds `rotate_bytes` is continued in the next. Files whose last record is older than
     `keep_days` (null: never) are removed, each after a "retired" record. `identifiers="clear"` lets any
-    `subscriber_id` through. Once the disk has failed, every call raises StorageError.
+    `subscriber_id` through. Once the disk has failed, every call raises StorageError. A call waits while
+    the disk is far behind, or with `wait=False` raises StorageBusyError: an event loop must not wait.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class AuditLog:
         self._lock = threading.Lock()
         self._work, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._pending: list[bytes] = []
+        self._pending_bytes = 0
         # What `strict` callers wait for: the group that gathers, and the group that is being written.
         self._commit: Future[None] | None = None
         self._writing: Future[None] | None = None
@@ -145,8 +148,13 @@ class AuditLog:
         model: str,
         version: str,
         latency_ms: float,
+        experiment: Mapping[str, Any] | None = None,
+        wait: bool = True,
     ) -> Future[None]:
         """Records one answer. A number that is not finite is written as null.
+
+        `experiment` is what a challenge adds: `shadow` (the challenger's version and output, which was not
+        answered) or `ab` (who challenged, which arm answered, the challenger's share).
 
         Raises:
             ConfigurationError: `subscriber_id` is not a pseudonym (32 hex digits), here or among the inputs.
@@ -167,7 +175,9 @@ class AuditLog:
                 "model": model,
                 "version": version,
                 "latency_ms": latency_ms,
-            }
+                **(experiment or {}),
+            },
+            wait,
         )
 
     def batch(
@@ -179,6 +189,8 @@ class AuditLog:
         model: str,
         version: str,
         latency_ms: float,
+        experiment: Mapping[str, Any] | None = None,
+        wait: bool = True,
     ) -> Future[None]:
         """Records many answers as one line: inputs and outputs as columns of one length.
 
@@ -204,7 +216,9 @@ class AuditLog:
                 "model": model,
                 "version": version,
                 "latency_ms": latency_ms,
-            }
+                **(experiment or {}),
+            },
+            wait,
         )
 
     def event(self, kind: str, /, **fields: Any) -> Future[None]:
@@ -278,17 +292,24 @@ class AuditLog:
         if self._closing:
             raise StorageError("the audit log is closed", do="answer nothing after close")
 
-    def _put(self, record: Mapping[str, Any]) -> Future[None]:
+    def _put(self, record: Mapping[str, Any], wait: bool = True) -> Future[None]:
         self._check_process()
         # Encoded by the caller: it may change its objects afterwards, and it is the one to be told
         # that a value has no form in JSON.
         body = encode(record)
         with self._lock:
             self._check_open()
-            while len(self._pending) >= _BACKLOG_RECORDS:
+            while len(self._pending) >= _BACKLOG_RECORDS or self._pending_bytes >= _BACKLOG_BYTES:
+                if not wait:
+                    raise StorageBusyError(
+                        f"the audit log in {self.folder} is behind",
+                        found=f"{len(self._pending):,} records that wait for the disk",
+                        do="ask again",
+                    )
                 self._room.wait()
                 self._check_open()
             self._pending.append(body)
+            self._pending_bytes += len(body)
             if self.mode == "strict":
                 return self._committing()
             if len(self._pending) in (1, _GROUP_RECORDS):
@@ -348,7 +369,7 @@ class AuditLog:
             self._work.wait_for(lambda: self._pending or self._hurried(), idle_s)
             if self._pending and not self._hurried():
                 self._work.wait_for(self._hurried, _GROUP_S)
-            group, self._pending = self._pending, []
+            group, self._pending, self._pending_bytes = self._pending, [], 0
             self._writing, self._commit = self._commit, None
             self._room.notify_all()
             return group, self._closing

@@ -151,7 +151,7 @@ class Registry:
         return content if hashlib.sha256(content).hexdigest() == digest else None
 
     def promote(self, name: str, number: int, *, force: bool = False, why: str = "") -> Version:
-        """Makes a version the champion: the next request is answered by it.
+        """Makes a version the champion: the next request is answered by it. A challenge of its own ends.
 
         Raises:
             NotFoundError: there is no such version.
@@ -202,16 +202,9 @@ class Registry:
             NotFoundError: there is no such version.
             ConfigurationError: it is the champion.
         """
-        present = self.aliases(name)
         if number is not None:
             self.get(name, number)
-            if present.get("champion") == number:
-                raise ConfigurationError(
-                    f"version {number} of {name} is the champion",
-                    expected="another version to challenge it",
-                    do="see them with: subsight models history",
-                )
-        if present.get("challenger") != number:
+        if self.aliases(name).get("challenger") != number:
             self._point(name, "challenger", number)
 
     @property
@@ -231,24 +224,19 @@ class Registry:
             ) from error
         return ledger
 
-    def _point(
-        self,
-        name: str,
-        alias: str,
-        number: int | None,
-        *,
-        forced: bool = False,
-        is_rollback: bool = False,
-        why: str = "",
-    ) -> None:
+    def _point(self, name: str, alias: str, number: int | None, **how: Any) -> None:
         with self._changing() as ledger:
-            aliases = ledger["aliases"].setdefault(name, {})
-            change = {"at": _now(), "model": name, "alias": alias, "from": aliases.get(alias), "to": number}
-            ledger["changes"].append({**change, "forced": forced, "is_rollback": is_rollback, "why": why})
-            if number is None:
-                aliases.pop(alias, None)
-            else:
-                aliases[alias] = number
+            # Nobody challenges itself; seen to here, where no other process changes the ledger in between.
+            present = ledger["aliases"].get(name, {})
+            if alias == "challenger" and number is not None and present.get("champion") == number:
+                raise ConfigurationError(
+                    f"version {number} of {name} is the champion",
+                    expected="another version to challenge it",
+                    do="see them with: subsight models history",
+                )
+            _move(ledger, name, alias, number, **how)
+            if alias == "champion" and present.get("challenger") == number:
+                _move(ledger, name, "challenger", None, why="it became the champion")
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Any]]:
@@ -259,6 +247,25 @@ class Registry:
             ledger = self._read()
             yield ledger
             write_atomically(self._ledger, json.dumps(ledger, indent=1, ensure_ascii=False))
+
+
+def _move(
+    ledger: dict[str, Any],
+    name: str,
+    alias: str,
+    number: int | None,
+    *,
+    forced: bool = False,
+    is_rollback: bool = False,
+    why: str = "",
+) -> None:
+    aliases = ledger["aliases"].setdefault(name, {})
+    change = {"at": _now(), "model": name, "alias": alias, "from": aliases.get(alias), "to": number}
+    ledger["changes"].append({**change, "forced": forced, "is_rollback": is_rollback, "why": why})
+    if number is None:
+        aliases.pop(alias, None)
+    else:
+        aliases[alias] = number
 
 
 def _now() -> str:

@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from subsight.errors import ConfigurationError, StorageError
 from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument
 
 if TYPE_CHECKING:
+    from subsight.lifecycle.experiments import Comparison
     from subsight.lifecycle.registry import Registry
     from subsight.lifecycle.training import Trained
     from subsight.settings import Settings
@@ -199,21 +201,101 @@ def rollback(
     track(opened, settings)
 
 
-@app.command(epilog="Example: subsight models compare tellco 1 2")
+@app.command(
+    epilog="Example: subsight models compare tellco 1 2  or, in service: subsight models compare tellco"
+)
 def compare(
     workspace: WorkspaceArgument,
-    first: VersionArgument,
-    second: VersionArgument,
+    first: Annotated[
+        int | None, typer.Argument(min=1, metavar="[VERSION", help="A version's number.")
+    ] = None,
+    second: Annotated[int | None, typer.Argument(min=1, metavar="VERSION]", help="Another's.")] = None,
     model: ModelOption = "behaviour",
+    tolerance: Annotated[float, typer.Option(min=0, help="Predictions further apart are counted.")] = 0.1,
     output: FormatOption = Output.text,
 ) -> None:
-    """Compare two versions on the current run's held-out subscribers."""
+    """Compare two versions on the current run's held-out subscribers; without any, challenger and champion.
+
+    The challenger is compared on what the service answered since the challenge began and on what came
+    after. Its interval stays valid however often you look: you may stop on any day that is clear.
+    """
     from subsight.lifecycle import training
 
     opened, settings, _ = _open(workspace)
+    if first is None:
+        _compare_live(opened, settings, model, tolerance, output)
+        return
+    if second is None:
+        raise ConfigurationError(
+            "two versions are compared, or none",
+            found=str(first),
+            do="name another version, or leave both out",
+        )
     found = training.compare(opened, settings, model, first, second)
     said = f"{model} {second}: {_compared(found, 'version')}"
     print(json.dumps(found) if output is Output.json else said)
+
+
+def _compare_live(
+    workspace: Workspace, settings: Settings, model: str, tolerance: float, output: Output
+) -> None:
+    from subsight.lifecycle import experiments
+
+    found = experiments.compare(workspace, model, tolerance=tolerance)
+    if output is Output.json:
+        print(json.dumps(asdict(found), indent=1))
+        return
+    how = {"shadow": "in shadow", "ab": "in an A/B", None: "not tried yet"}[found.kind]
+    print(
+        f"{model}: challenger {found.challenger} against champion {found.champion}, {how}, since {found.since}"
+    )
+    for arm, number in (("champion", found.champion), ("challenger", found.challenger)):
+        rows, mae = found.arms[arm]["rows"], found.arms[arm]["mae"]
+        error = "" if mae is None else f", mean absolute error {mae:.4g}"
+        print(f"  {arm:10} {number:3}: {rows:,} subscribers with an outcome{error}")
+    if found.failures:
+        print(f"  the challenger had no prediction for {found.failures:,} of {found.predictions:,} rows")
+    if found.agreement and found.agreement["rows"]:
+        print(f"  {_agreeing(found.agreement)}")
+    print(f"  {_verdict(found)}")
+    print(f"  next: {_next(found, workspace.path.name, settings)}")
+
+
+def _agreeing(found: Mapping[str, Any]) -> str:
+    return (
+        f"the two predictions differ by {found['mean_absolute_difference']:.4g} on average over "
+        f"{found['rows']:,} rows, and by more than {found['tolerance']:g} in {found['beyond_share']:.1%} of them"
+    )
+
+
+def _verdict(found: Comparison) -> str:
+    if found.difference is None:
+        return f"too early to tell: {found.rows:,} subscribers with an outcome"
+    return (
+        f"{found.verdict}: its error differs by {found.difference:+.4g} "
+        f"({1 - found.alpha:.0%} interval, valid at every look: {found.low:+.4g} to {found.high:+.4g})"
+    )
+
+
+def _next(found: Comparison, workspace: str, settings: Settings) -> str:
+    from subsight.lifecycle.experiments import MINIMUM_ARM, MINIMUM_ROWS
+
+    chosen = f"{workspace} {found.challenger} --model {found.model}"
+    if found.verdict == "better":
+        return f"promote it: subsight models promote {chosen}"
+    if found.verdict == "worse":
+        return f"end the challenge: subsight models challenge {workspace} 0 --model {found.model}"
+    if settings.experiment == "off":
+        return "set experiment to shadow or ab: it is off"
+    if found.kind is None:
+        return f"serve it: subsight serve {workspace}; in an A/B only requests with a subscriber_id count"
+    if found.verdict == "too early":
+        each = f", {MINIMUM_ARM} of each arm" if found.kind == "ab" else ""
+        outcomes = "answers" if found.model == "feedback" else "a run over newer sessions"
+        return (
+            f"bring {outcomes}: {MINIMUM_ROWS} subscribers have to have an outcome after a prediction{each}"
+        )
+    return "go on, and look when you like; or end it, if a difference of this size does not matter"
 
 
 @app.command(epilog="Example: subsight models challenge tellco 8")
@@ -222,7 +304,11 @@ def challenge(
     version: Annotated[int, typer.Argument(min=0, metavar="VERSION", help="A version's number; 0 ends it.")],
     model: ModelOption = "behaviour",
 ) -> None:
-    """Make a version the challenger, or end the challenge with 0."""
+    """Make a version the challenger, or end the challenge with 0.
+
+    In a running service it predicts beside the champion from the next request on, or answers its share of
+    subscribers, as the setting `experiment` says; `subsight models compare WS` says how it does.
+    """
     opened, settings, registry = _open(workspace)
     registry.challenge(model, version or None)
     print(f"challenger of {model}: {version or 'none'}")

@@ -24,6 +24,7 @@ def serve(
     """Serve the champions over HTTP: predictions, subscribers, models; /docs explains it all."""
     from subsight.settings import load
     from subsight.surfaces.api.limits import Limits
+    from subsight.surfaces.api.live import Experiment
     from subsight.surfaces.api.server import serve as run
     from subsight.workspace import Workspace
 
@@ -36,7 +37,17 @@ def serve(
         concurrency=settings.request_concurrency,
     )
     print(f"http://{host}:{port}  documentation: /docs  stop: Ctrl-C", file=sys.stderr, flush=True)
-    run(opened, host, port, auth=settings.auth, audit=settings.audit, limits=limits)
+    run(
+        opened,
+        host,
+        port,
+        auth=settings.auth,
+        audit=settings.audit,
+        rotate_bytes=settings.audit_rotate_bytes,
+        keep_days=settings.audit_keep_days,
+        limits=limits,
+        experiment=Experiment(settings.experiment, settings.challenger_share),
+    )
 
 
 @keys.command(epilog="Example: subsight keys create tellco --role predict --name 'campaign tool'")

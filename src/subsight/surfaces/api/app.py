@@ -20,7 +20,7 @@ from subsight.surfaces.api.gate import Gate
 from subsight.surfaces.api.journal import Journal
 from subsight.surfaces.api.keys import ApiKeys
 from subsight.surfaces.api.limits import Limits
-from subsight.surfaces.api.live import Champions, Live
+from subsight.surfaces.api.live import Champions, Experiment, Live
 from subsight.surfaces.api.metrics import Metrics
 from subsight.surfaces.api.refusals import RefusedError, explain, reply
 from subsight.surfaces.api.security import Guard
@@ -48,6 +48,7 @@ def create_app(
     auth: Literal["keys", "off"] = "keys",
     host: str = "127.0.0.1",
     limits: Limits | None = None,
+    experiment: Experiment | None = None,
 ) -> Gate:
     """The service over a workspace as an ASGI application.
 
@@ -60,7 +61,7 @@ def create_app(
     limits, metrics = limits or Limits(), Metrics()
     guard = Guard(ApiKeys(workspace), auth, host)
     guard.check_start()
-    live = Live(Registry(workspace))
+    live = Live(Registry(workspace), experiment)
     endpoints = Endpoints(workspace, live, Journal(audit, metrics), limits, metrics)
     app = FastAPI(
         title="Subsight",

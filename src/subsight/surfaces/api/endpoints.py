@@ -21,7 +21,7 @@ from subsight.surfaces.api import bodies, fields, survey
 from subsight.surfaces.api.gate import asked
 from subsight.surfaces.api.journal import Journal, Prediction
 from subsight.surfaces.api.limits import Limits
-from subsight.surfaces.api.live import Champion, Live
+from subsight.surfaces.api.live import Challenge, Champion, Live
 from subsight.surfaces.api.metrics import Metrics
 from subsight.surfaces.api.refusals import RefusedError, reply
 from subsight.workspace import Workspace
@@ -58,15 +58,20 @@ class Endpoints:
         request = asked(scope)
         bodies.media_type(request.headers, bodies.JSON)
         row = bodies.row_of(await bodies.read(receive, request.headers, self._limits))
-        champion = fields.choose(dict.fromkeys(row), self._live.champions())
+        champions = self._live.champions()
+        champion = fields.choose(dict.fromkeys(row), champions)
         values = fields.checked(row, champion)
         subscriber = row.get(fields.SUBSCRIBER)
         if subscriber is not None:
             subscriber = fields.called(subscriber, self._key)
-        score = champion.predictor.one(values)
+        told = None
+        if challenge := champions.challenges.get(champion.name):
+            champion, score, told = challenge.one(subscriber, values)
+        else:
+            score = champion.predictor.one(values)
         if not math.isfinite(score):
             raise _infinite(champion)
-        made = Prediction(os.urandom(12).hex(), request.caller, champion, request.latency_ms())
+        made = Prediction(os.urandom(12).hex(), request.caller, champion, request.latency_ms(), told)
         await self._journal.one(made, subscriber, values, score)
         return reply(
             {
@@ -89,10 +94,12 @@ class Endpoints:
             batch = read(body, self._limits)
             champion = fields.choose(batch.names, champions)
             columns, scores = self._scores(batch, champion)
-            made = Prediction(os.urandom(12).hex(), request.caller, champion, request.latency_ms())
+            challenge = champions.challenges.get(champion.name)
+            told, beside = challenge.batch(columns, batch.rows) if challenge else (None, {})
+            made = Prediction(os.urandom(12).hex(), request.caller, champion, request.latency_ms(), told)
             answer = {"satisfaction_score": scores, "model": champion.name, "version": champion.number}
             content = msgspec.json.encode({**answer, "id": made.id})
-            recorded = self._journal.begin_batch(made, {**columns, "satisfaction_score": scores})
+            recorded = self._journal.begin_batch(made, {**columns, "satisfaction_score": scores, **beside})
             return made, batch.rows, content, recorded
 
         large = len(body) > _OWN_THREAD_BYTES
@@ -173,11 +180,12 @@ class Endpoints:
     async def models(self, _request: Request) -> Response:
         """Each champion's card: what it was fitted on, by which code, how well it does."""
         champions = self._live.champions()
-        cards = {name: _card(champion) for name, champion in champions.by_model.items()}
+        challenges = champions.challenges
+        cards = {name: _card(champion, challenges.get(name)) for name, champion in champions.by_model.items()}
         return reply({"models": cards, "troubles": champions.troubles})
 
 
-def _card(champion: Champion) -> dict[str, Any]:
+def _card(champion: Champion, challenge: Challenge | None) -> dict[str, Any]:
     version = champion.predictor.version
     record = version.record
     return {
@@ -188,6 +196,7 @@ def _card(champion: Champion) -> dict[str, Any]:
         "fields": champion.predictor.fields,
         "card": record.get("card"),
         "metrics": version.entry.get("metrics"),
+        "challenger": challenge.challenger.number if challenge else None,
     }
 
 

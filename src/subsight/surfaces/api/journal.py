@@ -17,12 +17,13 @@ __all__ = ["Journal", "Prediction"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """Whose question was answered by which model, how fast."""
+    """Whose question was answered by which model, how fast, and what an experiment adds to the record."""
 
     id: str
     caller: str
     champion: Champion
     latency_ms: float
+    experiment: Mapping[str, Any] | None = None
 
 
 class Journal:
@@ -44,6 +45,7 @@ class Journal:
 
         Raises:
             StorageError: it cannot be recorded, so it must not be answered.
+            StorageBusyError: not now, as the disk is far behind: the event loop does not wait for it.
         """
         done = self._log.predicted(
             id=made.id,
@@ -54,6 +56,8 @@ class Journal:
             model=made.champion.name,
             version=str(made.champion.number),
             latency_ms=made.latency_ms,
+            experiment=made.experiment,
+            wait=False,
         )
         self._metrics.predicted(made.champion.name, made.champion.number)
         self._metrics.recorded("prediction")
@@ -72,6 +76,8 @@ class Journal:
             model=made.champion.name,
             version=str(made.champion.number),
             latency_ms=made.latency_ms,
+            experiment=made.experiment,
+            wait=False,
         )
 
     async def end_batch(self, made: Prediction, rows: int, done: Future[None]) -> None:

@@ -12,6 +12,7 @@ from subsight.errors import ConfigurationError
 from subsight.lifecycle.audit import AuditLog
 from subsight.surfaces.api.keys import ApiKeys
 from subsight.surfaces.api.limits import Limits
+from subsight.surfaces.api.live import Experiment
 from subsight.surfaces.api.security import Guard
 from subsight.workspace import Workspace
 
@@ -31,7 +32,10 @@ def serve(
     *,
     auth: Literal["keys", "off"] = "keys",
     audit: Literal["grouped", "strict"] = "grouped",
+    rotate_bytes: int = 64_000_000,
+    keep_days: float | None = None,
     limits: Limits | None = None,
+    experiment: Experiment | None = None,
 ) -> None:
     """Serves until it is told to stop; requests under way are answered first. Call it in the main thread.
 
@@ -43,11 +47,12 @@ def serve(
 
     # Before anything is written or bound.
     Guard(ApiKeys(workspace), auth, host).check_start()
-    with _listening(host, port) as listening, AuditLog(workspace.path / "audit", mode=audit) as log:
+    log = AuditLog(workspace.path / "audit", mode=audit, rotate_bytes=rotate_bytes, keep_days=keep_days)
+    with _listening(host, port) as listening, log:
         from subsight.surfaces.api.app import create_app
 
         log.event("service_started", auth=auth, host=host, port=port)
-        app = create_app(workspace, log, auth=auth, host=host, limits=limits)
+        app = create_app(workspace, log, auth=auth, host=host, limits=limits, experiment=experiment)
         server = uvicorn.Server(uvicorn.Config(app, **options()))
         with _stopped_by_signals(server):
             server.run([listening])
