@@ -201,23 +201,20 @@ def rollback(
     track(opened, settings)
 
 
-@app.command(
-    epilog="Example: subsight models compare tellco 1 2  or, in service: subsight models compare tellco"
-)
+@app.command(epilog="Example: subsight models compare tellco 1 2")
 def compare(
     workspace: WorkspaceArgument,
-    first: Annotated[
-        int | None, typer.Argument(min=1, metavar="[VERSION", help="A version's number.")
-    ] = None,
-    second: Annotated[int | None, typer.Argument(min=1, metavar="VERSION]", help="Another's.")] = None,
+    first: Annotated[int | None, typer.Argument(min=1, metavar="VERSION", help="A version's number.")] = None,
+    second: Annotated[int | None, typer.Argument(min=1, metavar="VERSION", help="Another's.")] = None,
     model: ModelOption = "behaviour",
     tolerance: Annotated[float, typer.Option(min=0, help="Predictions further apart are counted.")] = 0.1,
     output: FormatOption = Output.text,
 ) -> None:
-    """Compare two versions on the current run's held-out subscribers; without any, challenger and champion.
+    """Compare two versions on the current run's held-out subscribers.
 
-    The challenger is compared on what the service answered since the challenge began and on what came
-    after. Its interval stays valid however often you look: you may stop on any day that is clear.
+    Without versions: the challenger with the champion, on what the service answered since the challenge
+    began and on what came after. Its interval stays valid however often you look, so you may stop as soon
+    as it is clear.
     """
     from subsight.lifecycle import training
 
@@ -245,10 +242,8 @@ def _compare_live(
     if output is Output.json:
         print(json.dumps(asdict(found), indent=1))
         return
-    how = {"shadow": "in shadow", "ab": "in an A/B", None: "not tried yet"}[found.kind]
-    print(
-        f"{model}: challenger {found.challenger} against champion {found.champion}, {how}, since {found.since}"
-    )
+    how = {"shadow": "in shadow", "ab": "in an A/B", None: "(nothing is recorded yet)"}[found.kind]
+    print(f"{model}: {found.challenger} challenges {found.champion} {how} since {found.since[:19]}")
     for arm, number in (("champion", found.champion), ("challenger", found.challenger)):
         rows, mae = found.arms[arm]["rows"], found.arms[arm]["mae"]
         error = "" if mae is None else f", mean absolute error {mae:.4g}"
@@ -263,8 +258,8 @@ def _compare_live(
 
 def _agreeing(found: Mapping[str, Any]) -> str:
     return (
-        f"the two predictions differ by {found['mean_absolute_difference']:.4g} on average over "
-        f"{found['rows']:,} rows, and by more than {found['tolerance']:g} in {found['beyond_share']:.1%} of them"
+        f"predictions differ by {found['mean_absolute_difference']:.4g} on average over {found['rows']:,} "
+        f"rows, by more than {found['tolerance']:g} in {found['beyond_share']:.1%} of them"
     )
 
 
@@ -292,9 +287,7 @@ def _next(found: Comparison, workspace: str, settings: Settings) -> str:
     if found.verdict == "too early":
         each = f", {MINIMUM_ARM} of each arm" if found.kind == "ab" else ""
         outcomes = "answers" if found.model == "feedback" else "a run over newer sessions"
-        return (
-            f"bring {outcomes}: {MINIMUM_ROWS} subscribers have to have an outcome after a prediction{each}"
-        )
+        return f"bring {outcomes}: {MINIMUM_ROWS} subscribers need an outcome after a prediction{each}"
     return "go on, and look when you like; or end it, if a difference of this size does not matter"
 
 
