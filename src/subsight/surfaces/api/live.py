@@ -94,7 +94,7 @@ class Challenge:
         told = {"shadow": {"version": str(self.challenger.number)}}
         try:
             scores = self.challenger.predictor.many(columns, rows).tolist()
-        except _BROKEN as error:
+        except Exception as error:
             _warn(self.champion.name, self.challenger.number, type(error).__name__)
             return told, {}
         return told, {"shadow_satisfaction_score": scores}
@@ -102,7 +102,7 @@ class Challenge:
     def _tried(self, row: Mapping[str, Any]) -> float | None:
         try:
             score = self.challenger.predictor.one(row)
-        except _BROKEN as error:
+        except Exception as error:
             _warn(self.champion.name, self.challenger.number, type(error).__name__)
             return None
         return score if math.isfinite(score) else None
@@ -168,7 +168,8 @@ class Live:
                 troubles.append(_trouble(f"the champion of {name}", error, answers))
                 if old:
                     found[name] = old
-        return Champions(found, tuple(troubles), self._challenges(found, troubles))
+        challenges = self._challenges(found, troubles)
+        return Champions(found, tuple(troubles), challenges)
 
     def _challenges(self, champions: Mapping[str, Champion], troubles: list[str]) -> dict[str, Challenge]:
         found: dict[str, Challenge] = {}
