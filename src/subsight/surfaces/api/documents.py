@@ -57,7 +57,7 @@ _ERRORS: Final = {
     "421": "without keys: the request was for another host name",
     "422": "a field is missing, unknown, of the wrong type or out of range",
     "429": "too many requests; Retry-After says when to ask again",
-    "503": "no model answers yet, or too many requests at the same time",
+    "503": "no model answers yet, too many requests at the same time, or the audit log is behind",
 }
 
 
