@@ -8,7 +8,6 @@ __all__ = [
     "InputError",
     "MappingError",
     "NotFoundError",
-    "StorageBusyError",
     "StorageError",
     "SubsightError",
     "WorkspaceBusyError",
@@ -76,10 +75,6 @@ class StorageError(SubsightError):
     """The disk is full or refuses to be written."""
 
     exit_code = 7
-
-
-class StorageBusyError(StorageError):
-    """More waits to be written than may; a little later it may be taken."""
 
 
 class ExportError(SubsightError):

@@ -285,6 +285,20 @@ def test_answers_can_be_the_outcomes(story: Story) -> None:
     assert (found.rows, found.arms["champion"]["mae"], found.arms["challenger"]["mae"]) == (1, 0.5, 0.75)
 
 
+def test_no_order_of_answers_changes_an_ab(story: Story) -> None:
+    rng = np.random.default_rng(10)
+    outputs = rng.normal(size=400).tolist()
+    story.log(1, *[story.arm(i, ("champion", "challenger")[i % 2], outputs[i]) for i in range(400)])
+    table = pa.table({
+        "subscriber_id": [who(i) for i in range(400)],
+        "answered_at": [story.at(2 + i % 3) for i in range(400)],
+        "rating_share": rng.uniform(size=400),
+    })  # fmt: skip
+    found = story.found(answers=table)
+    assert found.low is not None
+    assert story.found(answers=table.take(rng.permutation(400))) == found
+
+
 def test_in_an_ab_each_arm_bears_what_it_answered(story: Story) -> None:
     story.log(0.5, story.shadow(1, 9.0, 9.0))
     story.log(

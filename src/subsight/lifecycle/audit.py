@@ -26,11 +26,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from subsight.errors import ConfigurationError, InputError, StorageBusyError, StorageError
+from subsight.errors import ConfigurationError, InputError, StorageError
 from subsight.lifecycle.chains import OWN_FIELDS, OWN_KINDS, Chain, encode, now
 from subsight.lifecycle.verification import ChainVerification, Status, Verification, verify
 
-__all__ = ["AuditLog", "ChainVerification", "Status", "Verification", "verify"]
+__all__ = ["AuditBusyError", "AuditLog", "ChainVerification", "Status", "Verification", "verify"]
 
 _GROUP_RECORDS: Final = 500
 _GROUP_S: Final = 0.05
@@ -39,6 +39,10 @@ _BACKLOG_RECORDS: Final = 50_000
 _BACKLOG_BYTES: Final = 256_000_000
 _DAY_S: Final = 86_400
 _PSEUDONYM: Final = re.compile(r"[0-9a-fA-F]{32}")
+
+
+class AuditBusyError(StorageError):
+    """More records wait for the disk than may; a little later there is room again."""
 
 
 class AuditLog:
@@ -52,7 +56,7 @@ class AuditLog:
     A file that exceeds `rotate_bytes` is continued in the next. Files whose last record is older than
     `keep_days` (null: never) are removed, each after a "retired" record. `identifiers="clear"` lets any
     `subscriber_id` through. Once the disk has failed, every call raises StorageError. A call waits while
-    the disk is far behind, or with `wait=False` raises StorageBusyError: an event loop must not wait.
+    the disk is far behind, or with `wait=False` raises AuditBusyError: an event loop must not wait.
     """
 
     def __init__(
@@ -301,7 +305,7 @@ class AuditLog:
             self._check_open()
             while len(self._pending) >= _BACKLOG_RECORDS or self._pending_bytes >= _BACKLOG_BYTES:
                 if not wait:
-                    raise StorageBusyError(
+                    raise AuditBusyError(
                         f"the audit log in {self.folder} is behind",
                         found=f"{len(self._pending):,} records that wait for the disk",
                         do="ask again",

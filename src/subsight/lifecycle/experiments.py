@@ -149,8 +149,9 @@ def compare(
 ) -> Comparison:
     """The challenger of a model against its champion, on what the service did since the challenge began.
 
-    Outcomes are `answers` (`subscriber_id`, `answered_at`, `rating_share`) where they are given, else the
-    satisfaction scores of the runs that came after a prediction and read something new.
+    Outcomes are `answers` (`subscriber_id`, `answered_at`, `rating_share`), of the subscriber whichever
+    prediction they name; without them, for all models but feedback, the satisfaction scores of the runs
+    that began after a prediction and read something new.
 
     Raises:
         NotFoundError: the model has no champion or no challenger.
@@ -169,7 +170,11 @@ def compare(
     for record in _records(workspace.path / "audit", name, since):
         log.take(record)
     seen = log.drawn if log.kind == "ab" else log.paired
-    outcomes = _answered(answers) if answers is not None else _published(workspace, since, seen)
+    outcomes: Iterable[Outcome] = ()
+    if answers is not None:
+        outcomes = _answered(answers)
+    elif name != "feedback":
+        outcomes = _published(workspace, since, seen)
     judged = _judged(_joined(seen, outcomes), alpha)
     counted = log.counted.get(log.kind or "", _Count())
     return Comparison(

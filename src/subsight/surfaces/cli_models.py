@@ -267,8 +267,8 @@ def _verdict(found: Comparison) -> str:
     if found.difference is None:
         return f"too early to tell: {found.rows:,} subscribers with an outcome"
     return (
-        f"{found.verdict}: its error differs by {found.difference:+.4g} "
-        f"({100 * (1 - found.alpha):g} % interval, valid at every look: {found.low:+.4g} to {found.high:+.4g})"
+        f"{found.verdict}: its error differs by {found.difference:+.4g} ({100 * (1 - found.alpha):g} % "
+        f"interval, valid at every look: {found.low:+.4g} to {found.high:+.4g})"
     )
 
 

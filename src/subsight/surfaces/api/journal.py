@@ -45,7 +45,7 @@ class Journal:
 
         Raises:
             StorageError: it cannot be recorded, so it must not be answered.
-            StorageBusyError: not now, as the disk is far behind: the event loop does not wait for it.
+            AuditBusyError: not now, as the disk is far behind: the event loop does not wait for it.
         """
         done = self._log.predicted(
             id=made.id,

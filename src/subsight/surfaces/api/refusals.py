@@ -10,7 +10,8 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from subsight.errors import NotFoundError, StorageBusyError, SubsightError
+from subsight.errors import NotFoundError, SubsightError
+from subsight.lifecycle.audit import AuditBusyError
 
 __all__ = ["RefusedError", "explain", "reply", "shown"]
 
@@ -71,7 +72,7 @@ def explain(error: Exception) -> Response:
         return reply({"error": error.error}, error.status, error.headers)
     if isinstance(error, NotFoundError):
         refused = RefusedError(404, error.what, found=error.found, expected=error.expected, do=error.do)
-    elif isinstance(error, StorageBusyError):
+    elif isinstance(error, AuditBusyError):
         after = {"Retry-After": "1"}
         refused = RefusedError(503, "too many records wait for the disk", do="ask again", headers=after)
     elif isinstance(error, SubsightError):
