@@ -236,9 +236,10 @@ def compare(
 def _compare_live(
     workspace: Workspace, settings: Settings, model: str, tolerance: float, output: Output
 ) -> None:
-    from subsight.lifecycle import experiments
+    from subsight.lifecycle import experiments, feedback
 
-    found = experiments.compare(workspace, model, tolerance=tolerance)
+    answers = feedback.answers(workspace) if model == "feedback" else None
+    found = experiments.compare(workspace, model, answers, tolerance=tolerance)
     if output is Output.json:
         print(json.dumps(asdict(found), indent=1))
         return
