@@ -79,7 +79,8 @@ class Workspace:
         path = Path(path)
         if (path / _MARKER).exists():
             return cls(path)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        # A volume's own folder is nobody's file.
+        if path.exists() and (not path.is_dir() or any(p.name != "lost+found" for p in path.iterdir())):
             raise WorkspaceError(
                 f"{path} is neither a workspace nor free",
                 found="a file" if path.is_file() else "a directory with other files",

@@ -1,4 +1,4 @@
-"""The verbs over models: train, history, promote, roll back, compare, challenge."""
+"""The verbs over models: train, history, promote, roll back, compare, challenge, bundle, adopt."""
 
 from __future__ import annotations
 
@@ -306,4 +306,33 @@ def challenge(
     opened, settings, registry = _open(workspace)
     registry.challenge(model, version or None)
     print(f"challenger of {model}: {version or 'none'}")
+    track(opened, settings)
+
+
+@app.command(epilog="Example: subsight models bundle tellco deploy/bundle")
+def bundle(
+    workspace: WorkspaceArgument,
+    target: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to; free or empty.")],
+) -> None:
+    """Write the registered models, and nothing else of the workspace, into a folder for an image."""
+    from subsight.lifecycle.bundle import pack
+
+    opened, _, _ = _open(workspace)
+    for version in pack(opened, target):
+        print(f"{version.name} {version.number}  SHA-256 {version.digest}")
+
+
+@app.command(epilog="Example: subsight models adopt tellco deploy/bundle")
+def adopt(
+    workspace: WorkspaceArgument,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A bundle, or another workspace.")],
+) -> None:
+    """Register the champions of a bundle as new versions; `promote` decides whether they answer."""
+    from subsight.lifecycle.bundle import adopt as register
+
+    opened, settings, registry = _open(workspace)
+    for version, is_new in register(opened, folder):
+        answers = registry.aliases(version.name).get("champion") == version.number
+        said = "answers already" if answers else f"promote {version.number} --model {version.name} to use it"
+        print(f"{version.name} {version.number}: {'registered' if is_new else 'known already'}; {said}")
     track(opened, settings)

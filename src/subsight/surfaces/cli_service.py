@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument
+
+if TYPE_CHECKING:
+    from subsight.settings import Settings
+    from subsight.workspace import Workspace
 
 __all__ = ["keys", "serve"]
 
@@ -20,6 +25,15 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
     auth: Annotated[str | None, typer.Option(help="keys, or off: no key is asked for.")] = None,
     audit: Annotated[str | None, typer.Option(help="grouped, or strict: on disk before the answer.")] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Begin the workspace if it is empty, with the models in here."
+        ),
+    ] = None,
+    generate_key: Annotated[
+        bool, typer.Option("--generate-key", help="Where one is needed and none was made, make and print it.")
+    ] = False,
 ) -> None:
     """Serve the champions over HTTP: predictions, subscribers, models; /docs explains it all."""
     from subsight.settings import load
@@ -28,7 +42,7 @@ def serve(
     from subsight.surfaces.api.server import serve as run
     from subsight.workspace import Workspace
 
-    opened = Workspace.open(workspace)
+    opened = _begun(workspace, bundle) if bundle else Workspace.open(workspace)
     settings = load(opened.settings_file, auth=auth, audit=audit)
     limits = Limits(
         body_bytes=settings.request_bytes,
@@ -36,6 +50,7 @@ def serve(
         burst=int(2 * settings.request_rate) + 1,
         concurrency=settings.request_concurrency,
     )
+    _admission(opened, settings, host, generate_key)
     print(f"http://{host}:{port}  documentation: /docs  stop: Ctrl-C", file=sys.stderr, flush=True)
     run(
         opened,
@@ -48,6 +63,30 @@ def serve(
         limits=limits,
         experiment=Experiment(settings.experiment, settings.challenger_share),
     )
+
+
+def _begun(path: Path, bundle: Path) -> Workspace:
+    from subsight.lifecycle.bundle import begin
+
+    workspace, champions = begin(path, bundle)
+    for version in champions:
+        print(f"{version.name} {version.number} of the bundle answers", file=sys.stderr)
+    return workspace
+
+
+def _admission(workspace: Workspace, settings: Settings, host: str, generate_key: bool) -> None:
+    """Says who may ask where that is not only this machine."""
+    from subsight.surfaces.api.keys import ApiKeys
+    from subsight.surfaces.api.security import is_loopback
+
+    if settings.auth == "off":
+        print("auth is off: whoever reaches this address may ask anything", file=sys.stderr)
+    elif generate_key and not is_loopback(host):
+        keys = ApiKeys(workspace)
+        if keys.entries() is None:
+            # Logs are read by many: the key can ask and answer, and decide nothing.
+            secret = keys.create("predict", "read", "feedback", name="generated at the first start")
+            print(f"key (predict, read, feedback), shown this once: {secret}", file=sys.stderr)
 
 
 @keys.command(epilog="Example: subsight keys create tellco --role predict --name 'campaign tool'")

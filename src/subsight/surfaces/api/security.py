@@ -97,7 +97,7 @@ class Guard:
                 "without a key the service listens on this machine only",
                 found="an address that others reach, and no key",
                 expected="a key, or a loopback address such as 127.0.0.1",
-                do="make a key, or choose --auth off, which the audit log records",
+                do="make a key, or choose --generate-key, or --auth off, which the audit log records",
             )
 
     @property
