@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,9 +34,18 @@ def _missing(marker: pytest.Mark) -> str | None:
             return f"no {marker.args[0]} server answers on 127.0.0.1:{port}"
     if marker.name == "browser" and shutil.which("chromium") is None:
         return "there is no Chromium"
+    if marker.name == "namespaces":
+        return missing_for_namespaces()
     if marker.name == "tellco" and not (SHARED / "data" / "tellco").is_dir():
         return "the shared data are not here"
     return None
+
+
+def missing_for_namespaces() -> str | None:
+    if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "nsenter", "setpriv", "ip"))):
+        return "roots of their own need root, and unshare, nsenter, setpriv and ip"
+    done = subprocess.run(["unshare", "--mount", "--net", "true"], capture_output=True, check=False)
+    return f"there are no namespaces: {done.stderr.decode().strip()}" if done.returncode else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,233 @@
+"""An image without a container engine: the Dockerfile's own steps, each in a root folder of its stage.
+
+Only what `docker build` would run is run, read from the Dockerfile, so the two cannot drift apart. A root
+has this machine's /usr read-only, a Python environment in /usr/local in place of the base image's, and
+the Dockerfile's writes. What this cannot show: that the base image is there, and what it differs in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+SYSTEM = [path for path in ("/usr", "/bin", "/sbin", "/lib", "/lib64") if Path(path).exists()]
+NETWORK = (
+    "PIP_",
+    "UV_INDEX",
+    "UV_DEFAULT_INDEX",
+    "SSL_CERT",
+    "HTTP",
+    "http",
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+)
+
+
+@dataclass
+class Stage:
+    """One FROM: its root folder and what the instructions set."""
+
+    root: Path
+    base: str
+    environment: dict[str, str] = field(default_factory=dict)
+    arguments: dict[str, str] = field(default_factory=dict)
+    directory: str = "/"
+    user: str = "0:0"
+    ports: list[str] = field(default_factory=list)
+    volumes: list[str] = field(default_factory=list)
+    command: list[str] = field(default_factory=list)
+    entrypoint: list[str] = field(default_factory=list)
+    health: list[str] = field(default_factory=list)
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """Each instruction with its arguments, comments and line breaks removed."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
+    return [
+        (word.upper(), rest)
+        for word, _, rest in (line.partition(" ") for line in joined.splitlines())
+        if word
+    ]
+
+
+def ignored(path: str, dockerignore: str) -> bool:
+    """Whether the build context lacks a path, by the last pattern that fits it or a folder above it."""
+    parts = Path(path).parts
+    above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
+    verdict = False
+    for line in dockerignore.splitlines():
+        pattern = line.strip()
+        if not pattern or pattern.startswith("#"):
+            continue
+        bare = pattern.lstrip("!")
+        names = [*parts] if bare.startswith("**/") else above
+        if any(fnmatch(name, bare.removeprefix("**/")) for name in names):
+            verdict = not pattern.startswith("!")
+    return verdict
+
+
+class Image:
+    """Builds the stages below a folder and runs commands in the last one."""
+
+    def __init__(self, context: Path, folder: Path, bundle: Path | None = None) -> None:
+        self.context, self.folder, self.bundle = context, folder, bundle
+        self.stages: dict[str, Stage] = {}
+        self.stage = Stage(folder, "")
+
+    def build(self) -> Stage:
+        """Carries out every instruction; one that is unknown fails."""
+        for word, rest in instructions((self.context / "Dockerfile").read_text(encoding="utf-8")):
+            getattr(self, f"_{word.lower()}")(rest)
+        return self.stage
+
+    def _from(self, rest: str) -> None:
+        base, _, name = rest.partition(" AS ")
+        root = self.folder / (name or "final")
+        self.stage = self.stages[name or "final"] = Stage(root, base)
+        root.mkdir(parents=True)
+        if name == "bundle" and self.bundle:  # --build-context bundle=FOLDER takes the stage's place
+            shutil.rmtree(root)
+            shutil.copytree(self.bundle, root)
+        if base == "scratch":
+            return
+        assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base), base
+        for name in ("tmp", "root", "dev", "proc", "usr", "run"):
+            (root / name).mkdir()
+        (root / "tmp").chmod(0o1777)
+        shutil.copytree("/etc", root / "etc", symlinks=True)
+        self.stage.environment = {"PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        python = Path(sys.base_prefix, "bin", "python3")
+        local = self.folder / f"{root.name}.local"
+        local.mkdir()
+        subprocess.run(self.command([str(python), "-m", "venv", "/usr/local"], self.stage), check=True)
+
+    def _arg(self, rest: str) -> None:
+        name, _, default = rest.partition("=")
+        self.stage.arguments[name] = default.strip('"')
+
+    def _pairs(self, rest: str) -> dict[str, str]:
+        known = {**self.stage.environment, **self.stage.arguments}
+        pairs = dict(word.split("=", 1) for word in shlex.split(rest))
+        return {k: re.sub(r"\$\{(\w+)\}", lambda m: known[m[1]], v) for k, v in pairs.items()}
+
+    def _env(self, rest: str) -> None:
+        self.stage.environment |= self._pairs(rest)
+
+    def _label(self, rest: str) -> None:
+        assert all(self._pairs(rest))
+
+    def _workdir(self, rest: str) -> None:
+        self.stage.directory = rest
+        (self.stage.root / rest.lstrip("/")).mkdir(parents=True, exist_ok=True)
+
+    def _user(self, rest: str) -> None:
+        self.stage.user = rest
+
+    def _volume(self, rest: str) -> None:
+        self.stage.volumes.append(rest)
+
+    def _expose(self, rest: str) -> None:
+        self.stage.ports += rest.split()
+
+    def _entrypoint(self, rest: str) -> None:
+        self.stage.entrypoint = json.loads(rest)
+
+    def _cmd(self, rest: str) -> None:
+        self.stage.command = json.loads(rest)
+
+    def _healthcheck(self, rest: str) -> None:
+        self.stage.health = json.loads(rest.partition("CMD ")[2])
+
+    def _copy(self, rest: str) -> None:
+        words = shlex.split(rest)
+        origin = self.context
+        if words[0].startswith("--from="):
+            origin = self.stages[words.pop(0).removeprefix("--from=")].root
+        if self.stage.root.name == "bundle" and self.bundle:
+            return
+        *sources, to = words
+        target = self.stage.root / (Path(self.stage.directory) / to).relative_to("/")
+        dockerignore = (self.context / ".dockerignore").read_text(encoding="utf-8")
+        for source in sources:
+            found = origin / source.lstrip("/")
+            assert origin is not self.context or not ignored(source, dockerignore), f"{source} is ignored"
+            if found.is_dir():
+                left = shutil.ignore_patterns("__pycache__") if origin is self.context else None
+                shutil.copytree(found, target, dirs_exist_ok=True, symlinks=True, ignore=left)
+            else:
+                into = target / found.name if to.endswith("/") else target
+                into.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(found, into)
+
+    def _run(self, rest: str) -> None:
+        mounts = re.findall(r"--mount=type=cache,target=(\S+)", rest)
+        shell = re.sub(r"--mount=\S+\s*", "", rest)
+        network = {k: v for k, v in os.environ.items() if k.startswith(NETWORK)}
+        done = subprocess.run(
+            self.command(["/bin/sh", "-c", shell], self.stage, caches=mounts, extra=network),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"RUN {shell}\n{done.stdout}\n{done.stderr}"
+
+    def command(
+        self,
+        words: list[str],
+        stage: Stage,
+        *,
+        caches: list[str] | None = None,
+        extra: dict[str, str] | None = None,
+        volume: Path | None = None,
+        network: bool = True,
+    ) -> list[str]:
+        """The command that runs `words` in a stage's root, as the user, folder and environment set there."""
+        root, local = stage.root, self.folder / f"{stage.root.name}.local"
+        binds = [(path, path, "ro") for path in SYSTEM]
+        binds += [
+            (str(local), "/usr/local", "rw"),
+            ("/dev", "/dev", "rw"),
+            (sys.base_prefix, sys.base_prefix, "ro"),
+        ]
+        for place in ("/root/.config", "/opt/wheels"):  # how this machine reaches its package registry
+            if extra and Path(place).exists():
+                binds.append((place, place, "ro"))
+        binds += [(os.environ.get("UV_CACHE_DIR", "/root/.cache/uv"), cache, "rw") for cache in caches or ()]
+        if volume:
+            binds += [(str(volume), place, "rw") for place in stage.volumes]
+        script = ["set -e"]
+        for source, target, mode in binds:
+            inside = shlex.quote(f"{root}{target}")
+            script += [
+                f"mkdir -p {shlex.quote(source)} {inside}",
+                f"mount --bind {shlex.quote(source)} {inside}",
+            ]
+            script += [f"mount -o remount,bind,ro {inside}"] if mode == "ro" else []
+        script += [f"mount -t proc proc {shlex.quote(f'{root}/proc')}"]
+        if not network:
+            script += ["ip link set lo up"]
+        user, _, group = stage.user.partition(":")
+        environment = [f"{k}={v}" for k, v in {**stage.environment, **(extra or {})}.items()]
+        inner = [
+            "setpriv",
+            "--reuid",
+            user,
+            "--regid",
+            group,
+            "--clear-groups",
+            "env",
+            "-C",
+            stage.directory,
+            "-i",
+        ]
+        script += [f"exec chroot {shlex.quote(str(root))} {shlex.join([*inner, *environment, *words])}"]
+        return ["unshare", "--mount", *([] if network else ["--net"]), "sh", "-c", "\n".join(script)]
