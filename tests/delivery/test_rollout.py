@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +14,11 @@ from typing import Any
 import pytest
 import yaml
 from image import instructions
+from typer.testing import CliRunner
 
 from subsight import Insight
 from subsight.simulate import Operator, simulate
+from subsight.surfaces import cli
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -159,6 +164,33 @@ def test_the_export_of_compose_fills_mariadb(tmp_path: Path) -> None:
         finally:
             cursor.execute(f"DROP DATABASE {name}")
             cursor.execute(f"DROP USER {user}@'%'")
+
+
+COMMANDS = re.findall(
+    r"(?:docker exec subsight|kubectl exec deploy/subsight --) (subsight [^\n#]+)|^ {4}(subsight [^\n#]+)"
+    r"|subsight:0\.1\.0 \\?\n? *((?:run|audit|models|keys) [^\n#]+)",
+    (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize("command", sorted({"".join(found).removeprefix("subsight ") for found in COMMANDS}))
+def test_the_commands_of_the_page_exist(command: str) -> None:
+    words = shlex.split(command)
+    verbs = words[:2] if words[0] in ("models", "keys", "audit") else words[:1]
+    help_of = CliRunner().invoke(cli.app, [*verbs, "--help"], env={"COLUMNS": "200"})
+    assert help_of.exit_code == 0, verbs
+    for option in (word for word in words if word.startswith("--")):
+        assert option in help_of.output
+
+
+def test_the_page_shows_what_the_image_does() -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    assert len(COMMANDS) >= 10
+    assert "--env SUBSIGHT_AUTH=off subsight:0.1.0" in page
+    # The default command, whose options the troubleshooting names.
+    assert {"--generate-key", "--bundle", "/opt/bundle"} <= set(json.loads(DOCKERFILE["CMD"]))
+    assert "models adopt /workspace /opt/bundle" in page
 
 
 def test_the_validators_are_run_on_every_delivery_file() -> None:
