@@ -1,8 +1,13 @@
 """An image without a container engine: the Dockerfile's own steps, each in a root folder of its stage.
 
 Only what `docker build` would run is run, read from the Dockerfile, so the two cannot drift apart. A root
-has this machine's /usr read-only, a Python environment in /usr/local in place of the base image's, and
-the Dockerfile's writes. What this cannot show: that the base image is there, and what it differs in.
+has this machine's system read-only, this Python in /usr/local in place of the base image's, and the
+Dockerfile's writes. What this cannot show: that the base image is there, and what it differs in. Nearer to it
+is its own Debian, with hardly a library (as root):
+
+    debootstrap --variant=minbase --include=ca-certificates,netbase,tzdata,libssl3t64,libffi8,libsqlite3-0,\
+libreadline8t64,libncursesw6,zlib1g,libbz2-1.0,liblzma5,libuuid1,libexpat1 trixie /tmp/trixie
+    SUBSIGHT_DEBIAN_ROOT=/tmp/trixie uv run pytest tests/delivery
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-SYSTEM = [path for path in ("/usr", "/bin", "/sbin", "/lib", "/lib64") if Path(path).exists()]
+SYSTEM = Path(os.environ.get("SUBSIGHT_DEBIAN_ROOT", "/"))
 NETWORK = (
     "PIP_",
     "UV_INDEX",
@@ -104,12 +109,28 @@ class Image:
         for name in ("tmp", "root", "dev", "proc", "usr", "run"):
             (root / name).mkdir()
         (root / "tmp").chmod(0o1777)
-        shutil.copytree("/etc", root / "etc", symlinks=True)
+        shutil.copytree(SYSTEM / "etc", root / "etc", symlinks=True)
+        if str(SYSTEM) != "/":  # how this machine reaches its package registry
+            for file in ("resolv.conf", "ssl/certs/ca-certificates.crt"):
+                shutil.copy(Path("/etc", file), root / "etc" / file)
         self.stage.environment = {"PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"}
-        python = Path(sys.base_prefix, "bin", "python3")
-        local = self.folder / f"{root.name}.local"
-        local.mkdir()
-        subprocess.run(self.command([str(python), "-m", "venv", "/usr/local"], self.stage), check=True)
+        self._python(self.folder / f"{root.name}.local")
+
+    def _python(self, local: Path) -> None:
+        """What the base image has in /usr/local: this machine's Python and its pip, moved there."""
+        version = f"python3.{sys.version_info.minor}"
+        (local / "bin").mkdir(parents=True)
+        shutil.copy(Path(sys.base_prefix, "bin", version), local / "bin" / version)
+        for name in ("python", "python3"):
+            (local / "bin" / name).symlink_to(version)
+        left = shutil.ignore_patterns("site-packages", "dist-packages", "test", "__pycache__")
+        shutil.copytree(Path(os.__file__).parent, local / "lib" / version, ignore=left)
+        (local / "lib" / version / "site-packages").mkdir()
+        for library in Path(sys.base_prefix, "lib").glob("libpython3*"):
+            shutil.copy(library, local / "lib")
+        for step in (["ldconfig"], ["python", "-m", "ensurepip", "--default-pip"]):
+            done = subprocess.run(self.command(step, self.stage), capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
 
     def _arg(self, rest: str) -> None:
         name, _, default = rest.partition("=")
@@ -188,23 +209,24 @@ class Image:
         caches: list[str] | None = None,
         extra: dict[str, str] | None = None,
         volume: Path | None = None,
-        network: bool = True,
+        running: bool = False,
     ) -> list[str]:
-        """The command that runs `words` in a stage's root, as the user, folder and environment set there."""
+        """The command that runs `words` in a stage's root, as the user, folder and environment set there.
+
+        `running` is how compose.yaml and the manifests run it: its root read-only, /tmp in memory; here
+        also without network, as nothing is to be fetched.
+        """
         root, local = stage.root, self.folder / f"{stage.root.name}.local"
-        binds = [(path, path, "ro") for path in SYSTEM]
-        binds += [
-            (str(local), "/usr/local", "rw"),
-            ("/dev", "/dev", "rw"),
-            (sys.base_prefix, sys.base_prefix, "ro"),
-        ]
+        places = [p for p in ("usr", "bin", "sbin", "lib", "lib64") if (SYSTEM / p).exists()]
+        binds = [(str(SYSTEM / place), f"/{place}", "ro") for place in places]
+        binds += [(str(local), "/usr/local", "rw"), ("/dev", "/dev", "rw")]
         for place in ("/root/.config", "/opt/wheels"):  # how this machine reaches its package registry
             if extra and Path(place).exists():
                 binds.append((place, place, "ro"))
         binds += [(os.environ.get("UV_CACHE_DIR", "/root/.cache/uv"), cache, "rw") for cache in caches or ()]
         if volume:
             binds += [(str(volume), place, "rw") for place in stage.volumes]
-        script = ["set -e"]
+        script = ["set -e", f"mount --bind {shlex.quote(str(root))} {shlex.quote(str(root))}"]
         for source, target, mode in binds:
             inside = shlex.quote(f"{root}{target}")
             script += [
@@ -213,8 +235,10 @@ class Image:
             ]
             script += [f"mount -o remount,bind,ro {inside}"] if mode == "ro" else []
         script += [f"mount -t proc proc {shlex.quote(f'{root}/proc')}"]
-        if not network:
-            script += ["ip link set lo up"]
+        script += [f"mount -t tmpfs tmpfs {shlex.quote(f'{root}/dev/shm')}"]
+        if running:
+            script += ["ip link set lo up", f"mount -t tmpfs tmpfs {shlex.quote(f'{root}/tmp')}"]
+            script += [f"mount -o remount,bind,ro {shlex.quote(str(root))}"]
         user, _, group = stage.user.partition(":")
         environment = [f"{k}={v}" for k, v in {**stage.environment, **(extra or {})}.items()]
         inner = [
@@ -230,4 +254,4 @@ class Image:
             "-i",
         ]
         script += [f"exec chroot {shlex.quote(str(root))} {shlex.join([*inner, *environment, *words])}"]
-        return ["unshare", "--mount", *([] if network else ["--net"]), "sh", "-c", "\n".join(script)]
+        return ["unshare", "--mount", *(["--net"] if running else []), "sh", "-c", "\n".join(script)]

@@ -82,8 +82,8 @@ def test_the_image_serves(bundle: Path, tmp_path_factory: pytest.TempPathFactory
     # As an engine would give it: empty, with the owner that the image's folder has.
     volume = folder / "volume"
     subprocess.run(["cp", "-a", str(stage.root / "workspace"), str(volume)], check=True)
-    # No network: what runs fetches nothing. The default command prints a key.
-    command = image.command([*stage.entrypoint, *stage.command], stage, volume=volume, network=False)
+    # The default command prints a key.
+    command = image.command([*stage.entrypoint, *stage.command], stage, volume=volume, running=True)
     log = folder / "log"
     with log.open("w") as lines:
         service = subprocess.Popen(command, stderr=lines)
@@ -101,7 +101,11 @@ def test_the_image_serves(bundle: Path, tmp_path_factory: pytest.TempPathFactory
             _inside(service.pid, stage, ["python", "-c", ASK, "/predict", row, key]).stdout
         )
         assert predicted["satisfaction_score"] == pytest.approx(0.75)
-        assert _inside(service.pid, stage, ["touch", "/opt/bundle/models"]).returncode != 0
+        written = _inside(service.pid, stage, ["touch", "/opt/bundle/models", "/opt/subsight/x", "/tmp/x"])
+        assert [line.split("'")[1] for line in written.stderr.splitlines()] == [
+            "/opt/bundle/models",
+            "/opt/subsight/x",
+        ]
     finally:
         service.terminate()
         ended = service.wait(timeout=30)
@@ -109,7 +113,7 @@ def test_the_image_serves(bundle: Path, tmp_path_factory: pytest.TempPathFactory
     # What the volume holds belongs to the image's user, and the health check fails where nothing answers.
     assert {path.stat().st_uid for path in volume.rglob("*")} == {10001}
     nothing = subprocess.run(
-        image.command(stage.health, stage, network=False), capture_output=True, text=True, timeout=30
+        image.command(stage.health, stage, running=True), capture_output=True, text=True, timeout=30
     )
     assert nothing.returncode != 0
     assert "Connection refused" in nothing.stderr
