@@ -45,7 +45,7 @@ def workspace(tmp_path: Path) -> Workspace:
     made.settings_file.write_text('tracking_uri = "postgresql://tracker:secret@db/mlflow"\n')
     registry = Registry(made)
     for weight in (0.5, 0.25):
-        registry.register("identity", record(weight), FACTS)
+        registry.register("identity", record(weight), FACTS, sample=f"sample of {weight}".encode())
     registry.promote("identity", 1)
     registry.promote("identity", 2)
     registry.challenge("identity", 1)
@@ -62,7 +62,11 @@ def files(folder: Path) -> set[str]:
 def test_a_bundle_is_the_registry_and_nothing_else(workspace: Workspace, tmp_path: Path) -> None:
     packed = bundle.pack(workspace, tmp_path / "bundle")
     assert [(version.name, version.number) for version in packed] == [("identity", 2)]
-    models = {"models/registry.json", "models/identity/1.json", "models/identity/2.json"}
+    digests = [hashlib.sha256(f"sample of {weight}".encode()).hexdigest() for weight in (0.5, 0.25)]
+    models = {
+        "models/registry.json", "models/identity/1.json", "models/identity/2.json",
+        *(f"models/samples/{digest}.npz" for digest in digests),
+    }  # fmt: skip
     assert files(tmp_path / "bundle") == {"subsight.toml", *models}
     for name in models:
         assert (tmp_path / "bundle" / name).read_bytes() == (workspace.path / name).read_bytes()
@@ -130,6 +134,7 @@ def test_a_bundle_is_adopted_beside_what_answers(workspace: Workspace, tmp_path:
     content = (workspace.path / "models" / "identity" / "2.json").read_bytes()
     assert version.digest == hashlib.sha256(content).hexdigest()
     assert version.entry["against_champion"] is None
+    assert registry.sample(version) == b"sample of 0.25"
     # The same model again is the same version.
     ((version, is_new),) = bundle.adopt(production, tmp_path / "bundle")
     assert (version.number, is_new, len(registry.entries("identity"))) == (2, False, 2)

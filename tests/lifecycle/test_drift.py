@@ -110,6 +110,12 @@ def test_a_sample_survives_its_bytes_and_keeps_no_rows_together() -> None:
     assert drift.to_bytes(drift.sample(columns, seed=1)) == drift.to_bytes(kept)
 
 
+def test_a_text_of_few_is_not_kept() -> None:
+    kept = drift.sample({"maker": ["a"] * 100 + ["b"] * 15 + ["c"] * 14 + [None] * 20}, seed=1)
+    values = kept["maker"].tolist()
+    assert {text: values.count(text) for text in set(values)} == {"a": 100, "b": 15, "(other)": 14, "": 20}
+
+
 def test_false_alarms_are_counted_on_halves_of_the_training() -> None:
     kept = drift.sample(_people(np.random.default_rng(6), 5000), seed=1)
     assert drift.false_alarms(kept, rows=500, looks=50, seed=1) <= 3

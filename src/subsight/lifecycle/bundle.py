@@ -68,14 +68,15 @@ def adopt(workspace: Workspace, bundle: Path) -> list[tuple[Version, bool]]:
     Raises:
         WorkspaceError: there is no bundle, or a record is not what was registered.
     """
-    registry, adopted = Registry(workspace), []
-    for champion in _champions(Registry(Workspace.open(bundle))):
+    registry, source, adopted = Registry(workspace), Registry(Workspace.open(bundle)), []
+    for champion in _champions(source):
         known = [e["version"] for e in registry.entries(champion.name) if e["digest"] == champion.digest]
         if known:
             adopted.append((registry.get(champion.name, known[0]), False))
             continue
         facts = {name: fact for name, fact in champion.entry.items() if name not in _ITS_OWN}
-        version = registry.register(champion.name, champion.record, {**facts, "against_champion": None})
+        facts["against_champion"] = None
+        version = registry.register(champion.name, champion.record, facts, source.sample(champion))
         adopted.append((version, True))
     return adopted
 
@@ -92,7 +93,9 @@ def _copy(source: Workspace, target: Workspace) -> list[Version]:
         for name, entries in json.loads(ledger)["models"].items():
             (target.path / "models" / name).mkdir(parents=True, exist_ok=True)
             for entry in entries:
-                registry.get(name, entry["version"])
+                version = registry.get(name, entry["version"])
+                if (sample := registry.sample(version)) is not None:
+                    Registry(target).keep_sample(sample)
                 file = Path("models", name, f"{entry['version']}.json")
                 write_atomically(target.path / file, (source.path / file).read_text(encoding="utf-8"))
         write_atomically(target.path / "models" / "registry.json", ledger)

@@ -26,6 +26,7 @@ Sample = Mapping[str, Any]
 
 KEPT: Final = 5000
 """Values of each feature that a version keeps of its training: their distance to the rest is under 0.03."""
+SMALL_GROUP: Final = 15
 _RARE: Final = 0.01
 _OTHER: Final = "(other)"
 
@@ -74,14 +75,21 @@ class Drift:
 
 
 def sample(columns: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """At most `KEPT` values of each column, in an order of its own: no row can be put together again."""
+    """At most `KEPT` values of each column, in an order of its own: no row can be put together again.
+
+    Texts of fewer than 15 rows become `(other)`: a sample leaves the workspace with its model.
+    """
     import numpy as np
 
     random = np.random.default_rng(seed)
     kept: dict[str, Any] = {}
     for name, column in columns.items():
         values = _values(column)
-        kept[name] = values[random.permutation(len(values))[:KEPT]]
+        values = values[random.permutation(len(values))[:KEPT]]
+        if values.dtype.kind == "U":
+            levels, counts = np.unique(values, return_counts=True)
+            values = np.where(np.isin(values, levels[counts < SMALL_GROUP]), _OTHER, values)
+        kept[name] = values
     return kept
 
 
@@ -179,7 +187,7 @@ def _texts(name: str, old: Any, new: Any, floor: float, alpha: float) -> Drift:
     named = [
         level
         for level in sorted(counts[0] | counts[1])
-        if (counts[0][level] + counts[1][level]) / (n + m) >= _RARE
+        if level != _OTHER and (counts[0][level] + counts[1][level]) / (n + m) >= _RARE
     ]
     shares = []
     for count, rows in zip(counts, (n, m), strict=True):

@@ -128,18 +128,21 @@ class Registry:
             number = len(known) + 1
             (self._folder / name).mkdir(exist_ok=True)
             write_atomically(self._folder / name / f"{number}.json", content)
-            digest = hashlib.sha256(sample).hexdigest() if sample else None
-            if sample:
-                (self._folder / "samples").mkdir(exist_ok=True)
-                write_atomically(self._folder / "samples" / f"{digest}.npz", sample)
             known.append({
                 "version": number,
                 "digest": hashlib.sha256(content.encode()).hexdigest(),
-                "sample": digest,
+                "sample": self.keep_sample(sample) if sample else None,
                 "registered_at": _now(),
                 **facts,
             })  # fmt: skip
         return self.get(name, number)
+
+    def keep_sample(self, content: bytes) -> str:
+        """Keeps a sample of what some version was trained on, and returns its digest."""
+        digest = hashlib.sha256(content).hexdigest()
+        (self._folder / "samples").mkdir(parents=True, exist_ok=True)
+        write_atomically(self._folder / "samples" / f"{digest}.npz", content)
+        return digest
 
     def sample(self, version: Version) -> bytes | None:
         """The sample of what a version was trained on; None where it came without or it is damaged."""
