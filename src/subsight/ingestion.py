@@ -63,7 +63,9 @@ class _Read:
 
 def _sessions(given: _Input) -> _Read:
     store, workspace, settings = given.store, given.workspace, given.settings
-    vendor = given.chosen or inspection.choose(store, given.file, settings)
+    choice = given.chosen and inspection.Choice(given.chosen)
+    choice = choice or inspection.choose(store, given.file, settings)
+    vendor = choice.mapping
     parsed = xdr.parse(store, given.file, vendor, settings)
     earlier = [batch.rows for batch in workspace.batches("sessions")]
     reading = xdr.read(store, parsed, vendor, settings, workspace.key(), earlier)
@@ -73,7 +75,7 @@ def _sessions(given: _Input) -> _Read:
         "applications": [{"slug": app.slug, "name": app.name} for app in vendor.applications],
         "units": parsed.decisions.units,
         "certainty": parsed.decisions.certainty,
-        "findings": [finding.to_json() for finding in parsed.decisions.findings],
+        "findings": [finding.to_json() for finding in (*choice.findings, *parsed.decisions.findings)],
     }
     return _Read(reading, parsed.ragged, facts)
 

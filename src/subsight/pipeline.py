@@ -29,7 +29,7 @@ from subsight.ingestion import Ingested, ingest
 from subsight.metrics import profile
 from subsight.models import distance_scores, fitting
 from subsight.settings import Settings
-from subsight.sources import files, inspection, mapping
+from subsight.sources import files, findings, inspection, mapping
 from subsight.store import Frame, Store, open_store
 from subsight.studies import Inputs, answer_all
 from subsight.tables import SESSIONS
@@ -248,22 +248,16 @@ def _quality(
          "count": one.batch.manifest["accepted"], "text": one.ignored}
         for one in ingested if one.ignored
     ]  # fmt: skip
-    findings: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for finding in (f for m in manifests for f in m["findings"]):
-        key = finding["column"], finding["check"], finding["severity"]
-        known = findings.get(key)
-        count = finding["count"] + (known["count"] if known else 0)
-        findings[key] = {**(known or finding), "count": count}
     rejects: dict[tuple[str, str], int] = {}
     for reject in (r for m in manifests for r in m["rejects"]):
-        key2 = reject["column"], reject["reason"]
-        rejects[key2] = rejects.get(key2, 0) + reject["count"]
+        key = reject["column"], reject["reason"]
+        rejects[key] = rejects.get(key, 0) + reject["count"]
     known_sessions = sessions.filter(~nw.col("subscriber_id").is_null())
     days = coverage.by_day(store, known_sessions)
     return {
         **{key: sum(m[key] for m in manifests)
            for key in ("records", "accepted", "rejected", "without_subscriber_count")},
-        "findings": [*findings.values(), *ignored],
+        "findings": [*findings.merged(m["findings"] for m in manifests), *ignored],
         "rejects": [{"column": c, "reason": r, "count": n} for (c, r), n in sorted(rejects.items())],
         "coverage": [{**row, "local_date": row["local_date"].isoformat()} for row in days],
         "periods": coverage.periods(store, known_sessions, days, settings),

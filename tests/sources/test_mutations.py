@@ -164,7 +164,7 @@ def real(path: Path) -> Copy:
 def test_original_is_read_as_its_dictionary_says(duck: Store, tmp_path: Path) -> None:
     found = check(duck, generated(), generated(), tmp_path / "copy.csv")
     assert found.mapping.name == "tellco"
-    assert inspection.choose(duck, files.recognise(tmp_path / "copy.csv"), SETTINGS) == found.mapping
+    assert inspection.choose(duck, files.recognise(tmp_path / "copy.csv"), SETTINGS).mapping == found.mapping
     assert {entry.certainty for entry in found.columns} == {"sure"}
     units = {entry.column: (entry.unit, entry.unit_certainty) for entry in found.columns}
     assert units["duration_s"] == ("s", "checked")
@@ -182,7 +182,7 @@ def test_renamed_columns_are_found_and_most_are_proven(duck: Store, tmp_path: Pa
     copy = mutate(generated(), "renamed", "shuffled")
     found = check(duck, copy, generated(), tmp_path / "copy.csv")
     assert found.origin == "proposed"
-    assert inspection.choose(duck, files.recognise(tmp_path / "copy.csv"), SETTINGS) == found.mapping
+    assert inspection.choose(duck, files.recognise(tmp_path / "copy.csv"), SETTINGS).mapping == found.mapping
     assert all(entry.column for entry in found.columns)
     sure = {c.role for c, e in zip(copy.columns, found.columns, strict=True) if e.certainty == "sure"}
     assert sure >= {

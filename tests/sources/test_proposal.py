@@ -15,6 +15,7 @@ from subsight.errors import MappingError
 from subsight.settings import Settings
 from subsight.simulate import Operator, simulate
 from subsight.sources import files, inspection, mapping
+from subsight.sources.findings import merged
 from subsight.sources.headers import Header, slug
 from subsight.sources.proposal import Proposal, propose
 from subsight.store import Store
@@ -171,6 +172,43 @@ def test_text_in_a_number_column_is_no_number_column(duck: Store, tmp_path: Path
     table = vendor() | {"rtt_dl_ms": ["fast"] * ROWS}
     file = write(tmp_path / "a.csv", table)
     assert found(propose(duck, file, SETTINGS), file)["rtt_dl_ms"] == ("rtt_dl_ms", "guess")
+
+
+def test_what_a_proposal_leaves_aside_is_said_at_ingest(duck: Store, tmp_path: Path) -> None:
+    """Numbers with decimal commas or thousands are none; a reader must learn what is missing for it."""
+    table = vendor()
+    table["rtt_dl_ms"] = ['"1,5"'] * ROWS
+    table["total_dl"] = [f"{int(value):,}".replace(",", " ") for value in table["total_dl"]]
+    table["web_ul"] = [f"{value} B" for value in table["web_ul"]]
+    choice = inspection.choose(duck, write(tmp_path / "a.csv", table), SETTINGS)
+    said = {finding.column: finding for finding in choice.findings}
+    assert said.keys() == {"columns", "rtt_dl_ms", "dl_bytes", "app_web_ul_bytes"}
+    assert {finding.severity for finding in said.values()} == {"warning"}
+    assert (
+        "'rtt_dl_ms' is left out: named so, but only 0.0% of values are numbers: commas"
+        in said["rtt_dl_ms"].text
+    )
+    assert "8 of its 11 columns are recognised" in said["columns"].text
+
+
+def test_a_file_too_small_for_proof_keeps_its_duration(duck: Store, tmp_path: Path) -> None:
+    table = {name: values[:5] for name, values in vendor().items()}
+    guesses = found(
+        propose(duck, write(tmp_path / "a.csv", table), SETTINGS), files.recognise(tmp_path / "a.csv")
+    )
+    assert guesses["duration"] == ("duration_s", "likely")
+
+
+def test_findings_of_several_inputs_add_up_and_say_where_they_differ() -> None:
+    def one(text: str) -> dict[str, object]:
+        return {"column": "dl_bytes", "check": "unit", "severity": "warning", "count": 2, "text": text}
+
+    assert merged([[one("in 20% of records")], [one("in 20% of records")]]) == [
+        one("in 20% of records") | {"count": 4}
+    ]
+    (finding,) = merged([[one("in 20% of records")], [one("in 70% of records")], []])
+    assert finding["count"] == 4
+    assert str(finding["text"]).startswith("in 20% of records [so in one input; 1 more")
 
 
 def test_what_is_missing_is_said(duck: Store, tmp_path: Path) -> None:

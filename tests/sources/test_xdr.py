@@ -17,8 +17,6 @@ from subsight.settings import Settings
 from subsight.sources import files, xdr
 from subsight.store import Store
 
-UNREADABLE = "|not readable"
-
 
 def test_a_session_in_canonical_terms(store: Store, tmp_path: Path) -> None:
     got = ingest(store, write(tmp_path / "a.csv", rows(1)))
@@ -71,8 +69,8 @@ def test_what_is_rejected_and_why(store: Store, tmp_path: Path) -> None:
     ]
     got = ingest(store, write(tmp_path / "a.csv", table))
     assert got.rejects == [
-        (61, UNREADABLE, "rtt_dl_ms: fast"),
-        (62, UNREADABLE, "rtt_dl_ms: inf"),
+        (61, "rtt_dl_ms|not readable", "rtt_dl_ms: fast"),
+        (62, "rtt_dl_ms|not readable", "rtt_dl_ms: inf"),
         (63, "dl_bytes|below 0", None),
         (64, "app_web_ul_bytes|below 0", None),
         (65, "rtt_dl_ms|below 0", None),
@@ -80,7 +78,7 @@ def test_what_is_rejected_and_why(store: Store, tmp_path: Path) -> None:
         (67, f"{BANDS[0]}|above 1", None),
         (68, "ul_bytes|not a whole number", None),
         (69, "start_at|missing", None),
-        (70, UNREADABLE, "start_at: 31/12/2024 10:00"),
+        (70, "start_at|not readable", "start_at: 31/12/2024 10:00"),
         (71, "|no identifier and no time: not a session", None),
     ]
     assert len(got.sessions) == 60
@@ -175,6 +173,31 @@ def test_totals_that_a_file_lacks_are_summed(duck: Store, tmp_path: Path) -> Non
     assert [(s["dl_bytes"], s["ul_bytes"], s["reported_dl_bytes"]) for s in got.sessions] == [
         (4500, 600, None)
     ] * 2
+    # Nor is that kept quiet, nor that a record without one of the parts has no sum.
+    gap = ingest(
+        duck, write(tmp_path / "b.csv", [*rows(2), PLAIN | {"web dl": ""}]), replace(VENDOR, columns=columns)
+    )
+    assert gap.notes("dl_bytes") == gap.notes("ul_bytes") == [("source", "warning", 3)]
+    texts = {f.column: f.text for f in gap.parsed.decisions.findings}
+    assert texts["dl_bytes"].endswith(
+        "the sum of Web, Mail, Rest; unknown in 1 records that lack one of them"
+    )
+    assert texts["ul_bytes"].endswith("the sum of Web, Mail, Rest")
+
+
+def test_a_mapped_column_that_the_file_lacks_is_said(duck: Store, tmp_path: Path) -> None:
+    columns = tuple(
+        replace(column, source="Round trip") if column.name == "rtt_dl_ms"
+        else replace(column, milliseconds="End msec") if column.name == "end_at"
+        else column
+        for column in COLUMNS
+    )  # fmt: skip
+    got = ingest(duck, write(tmp_path / "a.csv", rows(2)), replace(VENDOR, columns=columns))
+    said = {f.column: f.text for f in got.parsed.decisions.findings if "lacks" in f.text}
+    assert said.keys() == {"rtt_dl_ms", "end_at:milliseconds"}
+    assert "'Round trip'" in said["rtt_dl_ms"]
+    assert "'End msec'" in said["end_at:milliseconds"]
+    assert [s["rtt_dl_ms"] for s in got.sessions] == [None] * 2
 
 
 def test_parquet_is_read_as_text_is(duck: Store, tmp_path: Path) -> None:

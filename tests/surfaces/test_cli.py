@@ -386,8 +386,8 @@ def test_a_first_run_that_fails_publishes_nothing(subsight: Command, tmp_path: P
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
-        ("rtt_dl_ms", "fast", ("", "not readable")),
-        ("start_at", "soon", ("", "not readable")),
+        ("rtt_dl_ms", "fast", ("rtt_dl_ms", "not readable")),
+        ("start_at", "soon", ("start_at", "not readable")),
         ("http_dl_bytes", "-5", ("http_dl_bytes", "below 0")),
         ("end_at", "2020-01-01T00:00:00Z", ("end_at", "before start_at")),
     ],

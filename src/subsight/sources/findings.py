@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Map
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from subsight.errors import MappingError
 
-__all__ = ["AGREE", "Decisions", "Finding", "UnitCertainty"]
+__all__ = ["AGREE", "Decisions", "Finding", "UnitCertainty", "merged"]
 
 UnitCertainty = Literal["checked", "declared", "assumed"]
 
@@ -31,6 +33,25 @@ class Finding:
     def to_json(self) -> dict[str, Any]:
         """The finding as JSON values."""
         return asdict(self)
+
+
+def merged(inputs: Iterable[Sequence[Map[str, Any]]]) -> list[dict[str, Any]]:
+    """The findings of several inputs as one list: alike ones once, counts added up.
+
+    Figures in a text are the first input's; where others say it with other figures, that is added.
+    """
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    texts: dict[tuple[str, str, str], list[str]] = {}
+    for finding in (finding for findings in inputs for finding in findings):
+        key = finding["column"], finding["check"], finding["severity"]
+        if key in found:
+            found[key]["count"] += finding["count"]
+        found.setdefault(key, dict(finding))
+        texts.setdefault(key, []).append(finding["text"])
+    for key, said in texts.items():
+        if others := sum(text != said[0] for text in said):
+            found[key]["text"] += f" [so in one input; {others} more say it of other figures or columns]"
+    return list(found.values())
 
 
 @dataclass

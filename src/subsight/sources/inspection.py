@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from subsight.sources.xdr import Parsed, Reading
 from subsight.store import Instant, Scalar, Store, Text
 from subsight.tables import SESSIONS
 
-__all__ = ["InspectedColumn", "Inspection", "choose", "inspect"]
+__all__ = ["Choice", "InspectedColumn", "Inspection", "choose", "inspect"]
 
 _TIMES: Final = 20_000
 _UNPROVABLE: Final = re.compile(r"(bearer|cell)_id|(rtt|throughput|tcp|http|activity)_.*|.*_volume_.*")
@@ -83,7 +84,15 @@ class Inspection:
         }
 
 
-def choose(store: Store, file: InputFile, settings: Settings) -> Mapping:
+@dataclass(frozen=True)
+class Choice:
+    """A mapping that nobody gave, and what a reader of its numbers must know of it."""
+
+    mapping: Mapping
+    findings: tuple[Finding, ...] = ()
+
+
+def choose(store: Store, file: InputFile, settings: Settings) -> Choice:
     """The mapping for a file: a shipped one that its header fits, else what is sure and likely of it.
 
     Raises:
@@ -91,13 +100,35 @@ def choose(store: Store, file: InputFile, settings: Settings) -> Mapping:
     """
     known = _shipped(file)
     if known and _reads_times(store, file, known, settings):
-        return known
+        return Choice(known)
     proposal = propose(store, file, settings)
     if known:
-        return _with_formats(known, proposal)
+        used = _with_formats(known, proposal)
+        return Choice(used, tuple(_other_formats(known, used)))
     if lacking := _lacking(proposal, file):
         raise lacking
-    return proposal.mapping
+    return Choice(proposal.mapping, tuple(_doubts(proposal, file)))
+
+
+def _other_formats(known: Mapping, used: Mapping) -> Iterator[Finding]:
+    for before, after in zip(known.columns, used.columns, strict=True):
+        if before.format != after.format:
+            text = f"not {before.format or 'iso'}, as the mapping {known.name} says: read as {after.format}"
+            yield Finding(after.name, "format", "corrected", 0, text)
+
+
+def _doubts(proposal: Proposal, file: InputFile) -> Iterator[Finding]:
+    """What a proposed mapping rests on, and each column that is left aside though its name says something."""
+    used = [g for g in proposal.guesses.values() if g.certainty != "guess"]
+    likely = [g.name for g in used if g.certainty == "likely"]
+    text = f"no mapping describes this file: {len(used)} of its {len(file.header)} columns are recognised"
+    if likely:
+        text += f", {len(likely)} of them by name alone, such as {', '.join(likely[:3])}"
+    yield Finding("columns", "mapping", "warning", 0, f"{text}; `subsight inspect` shows each")
+    for position, guess in proposal.guesses.items():
+        if guess.certainty == "guess":
+            text = f"{file.header[position]!r} is left out: {guess.evidence}"
+            yield Finding(guess.name, "mapping", "warning", 0, text)
 
 
 def inspect(store: Store, file: InputFile, settings: Settings, mapping: Mapping | None = None) -> Inspection:

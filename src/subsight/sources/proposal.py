@@ -34,6 +34,7 @@ Certainty = Literal["sure", "likely", "guess"]
 
 _AGREE: Final = 0.95
 _PARSED: Final = 0.99
+_ENOUGH: Final = 30
 _RANK: Final = {"sure": 0, "likely": 1, "guess": 2}
 _DIRECTED: Final = {
     "rtt": "rtt_{}_ms", "throughput": "throughput_{}_kbps", "http": "http_{}_bytes",
@@ -306,20 +307,26 @@ def _durations(sample: Sample, spans: Numbers | None) -> Iterable[Guess]:
         evidence = f"equals end - start in {unit}"
         evidence += "" if declared in (unit, None) else f", though its name says {declared}"
         yield Guess(position, name, "likely" if is_twin else "sure", evidence, unit)
-    if not proven and len(named) == 1 and spans is None:
-        ((position, unit),) = named
-        yield Guess(position, "duration_s", "likely", "named so", unit if unit in FACTORS["s"] else None)
-    else:
-        for position, _ in named:
+    for position, unit in named:
+        numbers = sample.numbers(position)
+        if sample.numeric_share(position) < _PARSED:
+            yield Guess(position, "duration_s", "guess", _no_numbers(sample, position))
+        elif spans is not None and _usable(numbers, spans).sum() >= _ENOUGH:
             yield Guess(position, "duration_s", "guess", "named so, but does not equal end - start")
+        elif proven or len(named) > 1:
+            yield Guess(position, "duration_s", "guess", "named so, as others are")
+        else:
+            evidence = (
+                "named so" if spans is None else "named so; too few records to compare with end - start"
+            )
+            yield Guess(position, "duration_s", "likely", evidence, unit if unit in FACTORS["s"] else None)
 
 
 def _duration_unit(values: Numbers, spans: Numbers) -> str | None:
     import numpy as np
 
-    usable = ~np.isnan(values) & (spans >= 1200)
-    usable = usable if usable.sum() >= 30 else ~np.isnan(values) & (spans >= 20)
-    if usable.sum() < 30:
+    usable = _usable(values, spans)
+    if usable.sum() < _ENOUGH:
         return None
     tolerance = 90 + 0.01 * spans[usable] if spans[usable].min() >= 1200 else 1.5 + 0.01 * spans[usable]
     for unit in FACTORS["s"]:
@@ -327,6 +334,14 @@ def _duration_unit(values: Numbers, spans: Numbers) -> str | None:
         if agrees.mean() >= _AGREE:
             return unit
     return None
+
+
+def _usable(values: Numbers, spans: Numbers) -> npt.NDArray[np.bool_]:
+    """Which records are long enough that the clock's resolution cannot make two units agree."""
+    import numpy as np
+
+    usable = ~np.isnan(values) & (spans >= 1200)
+    return usable if usable.sum() >= _ENOUGH else ~np.isnan(values) & (spans >= 20)
 
 
 def _grain(sample: Sample, position: int) -> int:
@@ -346,11 +361,24 @@ def _measure(sample: Sample, position: int, name: str, unit: str | None) -> Gues
     known = unit if unit in FACTORS[quantity] else None
     share = sample.numeric_share(position)
     if share < _PARSED:
-        return Guess(position, name, "guess", f"named so, but only {share:.1%} of values are numbers", known)
+        return Guess(position, name, "guess", _no_numbers(sample, position), known)
     is_plain = sample.headers[position].is_direction_plain
     evidence = "named so; all values are numbers" if share == 1 else f"named so; {share:.1%} are numbers"
     evidence += "" if is_plain else "; the direction depends on the point of view"
     return Guess(position, name, "likely", evidence, known)
+
+
+def _no_numbers(sample: Sample, position: int) -> str:
+    texts = sample.texts(position)
+    if not texts:
+        return "named so, but empty"
+    evidence = f"named so, but only {sample.numeric_share(position):.1%} of values are numbers"
+    has_commas = sum("," in text for text in texts) >= 0.1 * len(texts)
+    return (
+        f"{evidence}: commas stand in them; export decimal points and no thousands"
+        if has_commas
+        else evidence
+    )
 
 
 def _directed(sample: Sample) -> Iterable[Guess]:
@@ -394,6 +422,10 @@ def _volumes(sample: Sample) -> Iterable[Guess]:
     guesses: list[tuple[Guess, str]] = []
     for direction in ("dl", "ul"):
         places = [p for p in _by_concept(sample, "volume") if sample.headers[p].direction == direction]
+        for position in [p for p in places if sample.numeric_share(p) < _PARSED]:
+            header = sample.headers[position]
+            name = f"{direction}_bytes" if header.is_total else f"app_{slug(header.label)}_{direction}_bytes"
+            yield Guess(position, name, "guess", _no_numbers(sample, position), header.unit)
         places = [p for p in places if sample.numeric_share(p) >= _PARSED]
         totals = [p for p in places if sample.headers[p].is_total]
         parts = [p for p in places if not sample.headers[p].is_total]

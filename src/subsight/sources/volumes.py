@@ -159,6 +159,11 @@ def _directions(mapped: set[str], mapping: Mapping) -> list[str]:
     return [d for d in ("dl", "ul") if f"{d}_bytes" in mapped and len(_parts(mapped, mapping, d)) > 1]
 
 
+def _summed(mapped: set[str], mapping: Mapping) -> list[str]:
+    """Directions without a total of their own, whose applications stand in for it."""
+    return [d for d in ("dl", "ul") if f"{d}_bytes" not in mapped and _parts(mapped, mapping, d)]
+
+
 def _total_columns(mapped: set[str], mapping: Mapping, decisions: Decisions) -> dict[str, Any]:
     """Per direction the sum of the parts, and what the reported total has beyond it; null where unknown."""
     columns: dict[str, Any] = {}
@@ -181,6 +186,9 @@ def _slack(mapped: set[str], mapping: Mapping, direction: str, decisions: Decisi
 
 def _total_evidence(mapped: set[str], mapping: Mapping, decisions: Decisions) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    for direction in _summed(mapped, mapping):
+        columns = [nw.col(name) for name in _parts(mapped, mapping, direction).values()]
+        found[f"unsummed_{direction}"] = _count(sum(columns[1:], columns[0]).is_null())
     for direction in _directions(mapped, mapping):
         beyond, slack = nw.col(f"beyond_{direction}"), _slack(mapped, mapping, direction, decisions)
         found[f"total_{direction}"] = beyond.count()
@@ -196,6 +204,15 @@ def _decide_totals(
     mapping: Mapping,
     decisions: Decisions,
 ) -> None:
+    for direction in _summed(mapped, mapping):
+        names = {app.slug: app.name for app in mapping.applications}
+        parts = ", ".join(names[slug] for slug in _parts(mapped, mapping, direction))
+        unknown = evidence[f"unsummed_{direction}"] or 0
+        decisions.note(
+            f"{direction}_bytes", "source", "warning", evidence["records"],
+            f"no such total is read: taken as the sum of {parts}"
+            + (f"; unknown in {unknown:.0f} records that lack one of them" if unknown else ""),
+        )  # fmt: skip
     for direction in _directions(mapped, mapping):
         total, usable = f"{direction}_bytes", evidence[f"total_{direction}"] or 0
         if not usable:

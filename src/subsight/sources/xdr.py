@@ -116,7 +116,21 @@ def parse_leniently(store: Store, file: InputFile, mapping: Mapping, settings: S
     )
     kept = store.keep_records(typed)
     ragged = store.ragged_lines() if file.csv else []
-    return Parsed(kept, ragged, frozenset(places), decide(store, kept, mapping))
+    decisions = decide(store, kept, mapping)
+    _note_absent(mapping, places, decisions)
+    return Parsed(kept, ragged, frozenset(places), decisions)
+
+
+def _note_absent(mapping: Mapping, places: dict[str, int], decisions: Decisions) -> None:
+    """A column that the mapping names and the file lacks may be a slip of either."""
+    for column in mapping.columns:
+        wanted = {column.name: column.source, f"{column.name}:milliseconds": column.milliseconds}
+        for name, source in wanted.items():
+            if source and name not in places:
+                text = (
+                    f"the mapping {mapping.name} takes it from {source!r}, which the file lacks: left empty"
+                )
+                decisions.note(name, "source", "warning", 0, text)
 
 
 def records(store: Store, file: InputFile) -> Frame:
@@ -169,7 +183,9 @@ def read(
     judged = frame.with_columns(fault=label)
     sessions = judged.filter(nw.col("fault").is_null()).select(*_canonical(contract, parsed))
     rejects = judged.filter(~nw.col("fault").is_null()).select(
-        "record", "fault", found=nw.when(nw.col("fault") == "|not readable").then(nw.col("unparsed"))
+        "record",
+        "fault",
+        found=nw.when(nw.col("fault").str.ends_with("|not readable")).then(nw.col("unparsed")),
     )
     return Reading(sessions, store.keep(rejects))
 
@@ -309,7 +325,11 @@ def _reasons(contract: Contract, mapped: frozenset[str], decisions: Decisions) -
     """Why a record is rejected, the first that holds: column, reason, condition."""
     reasons: list[tuple[str, str, Any]] = [
         ("", "no identifier and no time: not a session", nw.col("is_nobody")),
-        ("", "not readable", ~nw.col("unparsed").is_null()),
+        *(
+            (column.name, "not readable", nw.col("unparsed").str.starts_with(f"{column.name}: "))
+            for column in contract
+            if column.name in mapped and column.kind in ("float", "integer", "instant")
+        ),
         ("start_at", "missing", nw.col("start_at").is_null()),
     ]
     if "end_at" in mapped:

@@ -239,7 +239,8 @@ def _headline(results: Any) -> None:
         )
     for finding in quality["findings"]:
         if finding["severity"] != "note":
-            print(f"  {finding['severity']:9} {finding['column']}: {finding['text']} ({finding['count']:,})")
+            count = f" ({finding['count']:,})" if finding["count"] else ""
+            print(f"  {finding['severity']:9} {finding['column']}: {finding['text']}{count}")
     for reject in quality["rejects"]:
         why = f"{reject['column']} {reject['reason']}".strip()
         print(f"  rejected  {reject['count']:,}: {why}")
