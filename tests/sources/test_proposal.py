@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.csv as arrow_csv
@@ -172,6 +172,36 @@ def test_text_in_a_number_column_is_no_number_column(duck: Store, tmp_path: Path
     table = vendor() | {"rtt_dl_ms": ["fast"] * ROWS}
     file = write(tmp_path / "a.csv", table)
     assert found(propose(duck, file, SETTINGS), file)["rtt_dl_ms"] == ("rtt_dl_ms", "guess")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "scale", "names"),
+    [
+        ("epoch_s", 1, {}),
+        ("epoch_ms", 1000, {"start_time": "start_time_ms", "end_time": "end_time_ms"}),
+        ("epoch_us", 1_000_000, {}),
+    ],
+)
+def test_times_as_numbers_since_1970(
+    duck: Store, tmp_path: Path, pattern: str, scale: int, names: dict[str, str]
+) -> None:
+    table = vendor()
+    for name in ("start_time", "end_time"):
+        moments = [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in table[name]]
+        table[name] = [str(int(moment.timestamp()) * scale) for moment in moments]
+    file = write(tmp_path / "a.csv", renamed(table, **names))
+    proposal = propose(duck, file, SETTINGS)
+    guesses = found(proposal, file)
+    assert guesses[names.get("start_time", "start_time")] == ("start_at", "sure")
+    assert guesses[names.get("end_time", "end_time")] == ("end_at", "sure")
+    assert guesses["duration"] == ("duration_s", "sure")
+    assert {c.format for c in proposal.mapping.columns if c.name.endswith("_at")} == {pattern}
+
+
+def test_hours_written_as_a_number_are_no_seconds_since_1970(duck: Store, tmp_path: Path) -> None:
+    """2024050113 is one o'clock on the first of May; as seconds it would lie in 2034."""
+    file = write(tmp_path / "a.csv", vendor("%Y%m%d%H"))
+    assert found(propose(duck, file, SETTINGS), file)["start_time"] == ("start_at", "guess")
 
 
 def test_what_a_proposal_leaves_aside_is_said_at_ingest(duck: Store, tmp_path: Path) -> None:

@@ -151,3 +151,27 @@ def test_typed_columns_need_no_pattern(store: Store) -> None:
     assert instants(store, pa.array([date(2024, 7, 1)]), "iso", zone) == [
         datetime(2024, 6, 30, 22, tzinfo=UTC)
     ]
+
+
+def test_numbers_since_1970(store: Store) -> None:
+    """1710970514 is 2024-03-20 21:35:14 UTC, wherever the operator is."""
+    at = datetime(2024, 3, 20, 21, 35, 14, tzinfo=UTC)
+    quarter = at.replace(microsecond=250_000)
+    wrong = ["soon", "-5", "1e30", "", "2024-03-20 21:35:14"]
+    for pattern, texts in {
+        "epoch_s": [" 1710970514 ", "1710970514.25"],
+        "epoch_ms": ["1710970514000", "1710970514250"],
+        "epoch_us": ["1710970514000000", "1710970514250000"],
+    }.items():
+        expected = [at, quarter, *[None] * len(wrong)]
+        assert instants(store, [*texts, *wrong], pattern, "Asia/Karachi") == expected
+        numbers = pa.array([float(text) for text in texts] + [None])
+        assert instants(store, numbers, pattern) == [at, quarter, None]
+    assert instants(store, pa.array([1710970514, None, -1]), "epoch_s") == [at, None, None]
+
+
+def test_whole_numbers_are_read_as_their_digits(store: Store) -> None:
+    given = pa.array([20240320213514, 5, None])
+    expected = [datetime(2024, 3, 20, 21, 35, 14, tzinfo=UTC), None, None]
+    assert instants(store, given, "%Y%m%d%H%M%S") == expected
+    assert instants(store, given) == [None] * 3

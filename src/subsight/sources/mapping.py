@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from subsight.contracts import Application, Contract
 from subsight.errors import MappingError
+from subsight.store import EPOCHS
 from subsight.tables import CONTRACTS
 from subsight.units import FACTORS
 
@@ -233,12 +234,12 @@ def _check(column: MappedColumn, mapping: Mapping, origin: str) -> None:
             found=column.unit,
             expected=", ".join(units) or "no unit",
         )
-    is_pattern = column.format in (None, "iso") or "%" in (column.format or "")
+    is_pattern = column.format in (None, "iso", *EPOCHS) or "%" in (column.format or "")
     if not is_pattern:
         raise MappingError(
             f"{origin} gives {column.name} a format that reads nothing",
             found=str(column.format),
-            expected="iso or a strptime pattern such as %m/%d/%Y %H:%M",
+            expected=f"iso, {', '.join(EPOCHS)} or a strptime pattern such as %m/%d/%Y %H:%M",
         )
 
 

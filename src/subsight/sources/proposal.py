@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from subsight.contracts import Application
@@ -18,7 +19,7 @@ from subsight.sources.files import InputFile
 from subsight.sources.headers import slug
 from subsight.sources.mapping import MappedColumn, Mapping, plain
 from subsight.sources.sample import Sample
-from subsight.store import Digits, Store, Text
+from subsight.store import EPOCHS, Digits, Store, Text
 from subsight.tables import SESSIONS, THROUGHPUT_SHARES
 from subsight.units import FACTORS, factor
 
@@ -190,7 +191,9 @@ def _times(sample: Sample) -> Iterable[Guess]:
         for position in extras:
             evidence = "named so; whole numbers from 0 to 999"
             yield Guess(position, f"{name}:milliseconds", "sure", evidence, "ms")
-        positions = _by_concept(sample, name)
+        # A whole time in milliseconds is named as their column beside a time would be.
+        whole = [i for i in _by_concept(sample, f"{name}:milliseconds") if i not in extras]
+        positions = _by_concept(sample, name) or whole
         for position in positions:
             found, evidence = _formats(sample, position, extras[0] if len(extras) == 1 else None)
             if len(positions) > 1 or not found:
@@ -262,9 +265,23 @@ def _patterns(texts: Sequence[str]) -> list[str]:
     """strptime patterns of the shape that most values have; both orders where day and month could swap."""
     if all(re.fullmatch(r"20\d{12}", text) for text in texts[:200]):
         return ["%Y%m%d%H%M%S"]
+    if epoch := _epoch(texts[:200]):
+        return [epoch]
     shapes = Counter(_shape(text) for text in texts[:200])
     patterns = [pattern for shape, _ in shapes.most_common(2) for pattern in shape]
     return list(dict.fromkeys(patterns)) or ["iso"]
+
+
+def _epoch(texts: Sequence[str]) -> str | None:
+    """Which numbers since 1970 the texts are: those that lie between 2000 and today."""
+    if not all(re.fullmatch(r"\d{9,16}(\.\d+)?", text) for text in texts):
+        return None
+    first, last = datetime(2000, 1, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(days=2)
+    for pattern, microseconds in EPOCHS.items():
+        moments = [float(text) * microseconds / 1e6 for text in texts]
+        if first.timestamp() <= min(moments) and max(moments) <= last.timestamp():
+            return pattern
+    return None
 
 
 def _shape(text: str) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ class Number(Scalar):
 
 @dataclass(frozen=True)
 class Instant(Scalar):
-    """A UTC instant parsed from text by a strptime pattern or `iso`.
+    """A UTC instant parsed from text by a strptime pattern, `iso`, or a name of `EPOCHS`.
 
     Text without an offset is read in `zone`. `milliseconds` names a text column to add.
     """
@@ -132,6 +132,12 @@ class CsvFormat:
     delimiter: str = ","
     encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
 
+
+EPOCHS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0}
+"""Patterns of times that are numbers since 1970 (UTC), with the microseconds in one."""
+
+LATEST_EPOCH = 253_402_300_799e6
+"""The end of the year 9999 in microseconds: engines differ beyond it."""
 
 SWALLOWED = "behind a quote that is not closed"
 """What `ragged_lines` says of a line that stands in no record."""

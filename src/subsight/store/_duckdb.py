@@ -21,6 +21,8 @@ import pyarrow.dataset
 from subsight.errors import InputError, StorageError
 from subsight.privacy import PSEUDONYM_LENGTH, hmac_pads
 from subsight.store import (
+    EPOCHS,
+    LATEST_EPOCH,
     MISSING_WORDS,
     SWALLOWED,
     CsvFormat,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_WHOLE_NUMBERS = ("INTEGER", "BIGINT", "UINTEGER", "UBIGINT", "HUGEINT")
 _DATE = r"[1-9]\d{3}[-/]\d{1,2}[-/]\d{1,2}"
 _TIME = r"(?:[01]?\d|2[0-3]):\d{1,2}(?::\d{1,2}(?:\.\d+)?)?"
 _OFFSET = r"(?: ?UTC|Z|[+-]\d{2}(?::?\d{2})?)"
@@ -223,11 +226,19 @@ class DuckDBStore(Store):
     @_sql.register
     def _(self, scalar: Instant, types: Mapping[str, str]) -> str:
         value = _quote(scalar.column)
+        if types[scalar.column] in _WHOLE_NUMBERS:
+            value = f"CAST({value} AS VARCHAR)"  # such as 20240501103000
         zone = _literal(scalar.zone)
         if types[scalar.column].startswith(("TIMESTAMP WITH", "TIMESTAMPTZ")):
             instant = f"{value}::TIMESTAMPTZ"
         elif types[scalar.column].startswith(("TIMESTAMP", "DATE")):
             instant = f"timezone({zone}, {value}::TIMESTAMP)"
+        elif scalar.pattern in EPOCHS:
+            number = f"try_cast({value} AS DOUBLE) * {EPOCHS[scalar.pattern]!r}"
+            whole = (
+                f"CASE WHEN {number} BETWEEN 0 AND {LATEST_EPOCH!r} THEN CAST(round({number}) AS BIGINT) END"
+            )
+            instant = f"timezone('UTC', make_timestamp({whole}))"
         elif scalar.pattern == "iso":
             # An explicit offset wins; without one the text is wall-clock time in the zone.
             instant = (

@@ -18,6 +18,8 @@ import narwhals as nw
 from subsight.errors import ConfigurationError, InputError
 from subsight.privacy import pseudonym
 from subsight.store import (
+    EPOCHS,
+    LATEST_EPOCH,
     MISSING_WORDS,
     CsvFormat,
     Digits,
@@ -250,6 +252,12 @@ class SparkStore(Store):
             instant = value
         elif kind in ("timestamp_ntz", "date"):
             instant = _in_zone(value.cast("timestamp"), scalar.zone)
+        elif scalar.pattern in EPOCHS:
+            number = _number(scalar.column, types) * EPOCHS[scalar.pattern]
+            whole = F.when(number.between(0, LATEST_EPOCH), F.round(number)).cast("bigint")
+            instant = F.timestamp_micros(whole)
+        elif kind in ("int", "bigint"):  # such as 20240501103000
+            instant = _parsed(value.cast("string"), _grammar(scalar.pattern), scalar.zone)
         elif kind != "string":
             instant = F.lit(None).cast("timestamp")
         else:
