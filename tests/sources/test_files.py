@@ -34,7 +34,7 @@ def zstd(content: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("encoding", "expected"),
-    [("utf-8", "utf-8"), ("utf-8-sig", "utf-8"), ("latin-1", "latin-1"), ("utf-16", "utf-16")],
+    [("utf-8", "utf-8"), ("utf-8-sig", "utf-8"), ("latin-1", "cp1252"), ("utf-16", "utf-16")],
 )
 def test_encodings(tmp_path: Path, encoding: str, expected: str) -> None:
     file = files.recognise(write(tmp_path, TEXT, encoding=encoding))
@@ -43,7 +43,7 @@ def test_encodings(tmp_path: Path, encoding: str, expected: str) -> None:
     assert file.kind == "csv"
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16"])
 def test_encodings_are_read_as_recognised(duck: Store, tmp_path: Path, encoding: str) -> None:
     file = files.recognise(write(tmp_path, TEXT, encoding=encoding))
     rows = duck.rows(xdr.records(duck, file).sort("record"))
@@ -51,6 +51,31 @@ def test_encodings_are_read_as_recognised(duck: Store, tmp_path: Path, encoding:
         (1, "33610000001", "2024-05-01 10:00:00", "Zürich"),
         (2, "33610000002", "2024-05-01 11:00:00", "Bern"),
     ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])
+def test_a_first_line_may_declare_the_delimiter(duck: Store, tmp_path: Path, encoding: str) -> None:
+    text = "sep=;\r\n" + TEXT.replace(",", ";").replace("\n", "\r\n") + "1;2\r\n"
+    file = files.recognise(write(tmp_path, text, encoding=encoding))
+    assert file.header == HEADER
+    rows = duck.rows(xdr.records(duck, file).sort("record"))
+    assert [row["c2"] for row in rows] == ["Zürich", "Bern"]
+    # And no line is taken for one that a quote swallowed.
+    duck.keep(xdr.records(duck, file))
+    assert len(duck.ragged_lines()) == 1
+
+
+def test_a_stray_control_character_is_one_of_a_record(duck: Store, tmp_path: Path) -> None:
+    text = TEXT.replace("Bern", "Be\0rn") + "33610000003,2024-05-01 12:00:00,Chur\n" * 40
+    file = files.recognise(write(tmp_path, text))
+    rows = duck.rows(xdr.records(duck, file).sort("record"))
+    assert [row["c2"] for row in rows] == ["Zürich", "Be\0rn", *["Chur"] * 40]
+
+
+def test_a_carriage_return_inside_a_line_is_named(duck: Store, tmp_path: Path) -> None:
+    file = files.recognise(write(tmp_path, TEXT.replace("Bern", "Be\rrn") + "1,2,3\n" * 9))
+    with pytest.raises(InputError, match="a carriage return inside line 3"):
+        duck.keep(xdr.records(duck, file))
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])

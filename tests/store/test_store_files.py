@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from subsight.errors import InputError, StorageError
-from subsight.store import SWALLOWED, CsvFormat, Instant, Number, Store
+from subsight.store import SWALLOWED, CsvFormat, Instant, Number, Store, open_store
 
 
 def rows(store: Store, frame: Any, by: str = "record") -> list[tuple[Any, ...]]:
@@ -85,13 +85,30 @@ def test_csv_bytes_that_are_no_text_are_a_fault(store: Store, tmp_path: Path) ->
         (CsvFormat("\t"), "a\tb\né\t1;5\n\t2\n".encode()),
         (CsvFormat("|"), "a|b\né|1;5\n|2\n".encode()),
         (CsvFormat(",", "latin-1"), "a,b\né,1;5\n,2\n".encode("latin-1")),
+        (CsvFormat(",", "cp1252"), "a,b\né,1;5\n,2\n".encode("cp1252")),
+        (CsvFormat(";", skip=1), "sep=;\na;b\né;1;5\n".replace("1;5", '"1;5"').encode() + b";2\n"),
         (CsvFormat(",", "utf-16"), "a,b\né,1;5\n,2\n".encode("utf-16")),
     ],
-    ids=["crlf", "bom", "semicolon", "tab", "bar", "latin-1", "utf-16"],
+    ids=["crlf", "bom", "semicolon", "tab", "bar", "latin-1", "cp1252", "skip", "utf-16"],
 )
 def test_csv_formats(store: Store, tmp_path: Path, csv: CsvFormat, content: bytes) -> None:
     frame = store.read_csv(csv_file(tmp_path, content), 2, csv)
     assert rows(store, frame) == [(1, "é", "1;5"), (2, None, "2")]
+
+
+def test_windows_text_is_read_and_its_copy_is_gone_after(tmp_path: Path) -> None:
+    """0x80 and 0x93 are a euro and a quotation mark; 0x81 is nothing, and a control in Latin-1."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    path = csv_file(tmp_path, gzip.compress(b"a,b\n\x80 \x93,\x81\xe9\n"), "a.csv.gz")
+    with open_store("duckdb", memory="1GB", scratch=scratch) as store:
+        for _ in range(2):
+            assert rows(store, store.read_csv(path, 2, CsvFormat(",", "cp1252"))) == [(1, "€ “", "\x81é")]
+        assert len(list(scratch.glob("text-*"))) == 2
+        store.forget()
+        assert not list(scratch.glob("text-*"))
+        store.keep(store.read_csv(path, 2, CsvFormat(",", "cp1252")))
+    assert not list(scratch.glob("text-*"))
 
 
 def many_lines(count: int) -> bytes:

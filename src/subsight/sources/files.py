@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import gzip
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = ["InputFile", "expand", "recognise"]
 _SUFFIXES: Final = (".csv", ".csv.gz", ".csv.zst", ".txt", ".tsv", ".parquet")
 _DELIMITERS: Final = ",;\t|"
 _HEAD: Final = 1 << 18
+_DECLARED: Final = re.compile(r"\s*sep=([,;\t|])\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -123,20 +125,23 @@ def _head(path: Path) -> Iterator[bytes]:
 def _csv(path: Path, head: bytes) -> InputFile:
     text, encoding = _decode(path, head)
     lines = [line for line in text.splitlines() if line.strip()]
+    # What spreadsheets write for themselves: the delimiter, in a line above the header.
+    declared = _DECLARED.fullmatch(lines[0]) if lines else None
+    lines = lines[1:] if declared else lines
     if not lines:
         raise InputError(f"{path.name} is empty", expected="a header and at least one record")
     if len(lines) == 1 and len(head) < _HEAD:
         raise InputError(
             f"{path.name} holds one line", found="a header only", expected="a header and at least one record"
         )
-    delimiter = max(_DELIMITERS, key=lambda d: len(_fields(lines[0], d)))
+    delimiter = declared[1] if declared else max(_DELIMITERS, key=lambda d: len(_fields(lines[0], d)))
     header = _fields(lines[0], delimiter)
     if len(header) < 2:
         raise InputError(
             f"{path.name} is no delimited table",
             found=f"a first line without any of the delimiters {_DELIMITERS!r}: {lines[0][:60]!r}",
             expected="a header of at least two columns",
-            do="export it as CSV",
+            do="remove what stands above the header or, if it is no extract, leave it out",
         )
     body = lines[1:-1] or lines[1:]
     fitting = sum(len(_fields(line, delimiter)) == len(header) for line in body)
@@ -147,29 +152,30 @@ def _csv(path: Path, head: bytes) -> InputFile:
             expected="lines with as many fields as the header",
             do="check the delimiter and the quoting",
         )
-    return InputFile(path, tuple(header), CsvFormat(delimiter, encoding))
+    return InputFile(path, tuple(header), CsvFormat(delimiter, encoding, 1 if declared else 0))
 
 
-def _decode(path: Path, head: bytes) -> tuple[str, Literal["utf-8", "utf-16", "latin-1"]]:
+def _decode(path: Path, head: bytes) -> tuple[str, Literal["utf-8", "utf-16", "cp1252"]]:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") and head[2:4] != b"\0\0":
         return head[: len(head) // 2 * 2].decode("utf-16", errors="replace"), "utf-16"
-    # No text holds a NUL: it is UTF-16 without its mark, UTF-32, or no text at all.
-    has_nul = b"\0" in head
     try:
-        if not has_nul:
-            return head.decode("utf-8-sig"), "utf-8"
+        text, encoding = head.decode("utf-8-sig"), "utf-8"
     except UnicodeDecodeError as error:
         # The head may end inside a character.
         if error.start > len(head) - 4 and len(head) == _HEAD:
-            return head[: error.start].decode("utf-8-sig"), "utf-8"
-    if has_nul or sum(b < 32 and b not in b"\t\r\n" for b in head) > len(head) / 1000:
+            text, encoding = head[: error.start].decode("utf-8-sig"), "utf-8"
+        else:
+            # Whatever its writer calls it: Latin-1 is the same but for characters that no text uses.
+            text, encoding = head.decode("cp1252", errors="replace"), "cp1252"
+    # A stray control character is one of a record; many are UTF-16 without its mark, or no text at all.
+    if sum(b < 32 and b not in b"\t\r\n" for b in head) > len(head) / 1000:
         raise InputError(
             f"{path.name} is not text",
             found="bytes that no known text encoding uses",
-            expected="UTF-8, UTF-16 with a byte-order mark, or Latin-1",
+            expected="UTF-8, UTF-16 with a byte-order mark, or Windows-1252",
             do="export it as UTF-8 CSV",
         )
-    return head.decode("latin-1"), "latin-1"
+    return text, "utf-8" if encoding == "utf-8" else "cp1252"
 
 
 def _fields(line: str, delimiter: str) -> list[str]:

@@ -127,10 +127,11 @@ class Seconds(Scalar):
 
 @dataclass(frozen=True)
 class CsvFormat:
-    """How a delimited text file is written."""
+    """How a delimited text file is written; `skip` lines stand above its header."""
 
     delimiter: str = ","
-    encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
+    encoding: Literal["utf-8", "utf-16", "latin-1", "cp1252"] = "utf-8"
+    skip: int = 0
 
 
 EPOCHS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0}

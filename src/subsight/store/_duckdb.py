@@ -6,6 +6,8 @@ import io
 import itertools
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import singledispatchmethod
 from pathlib import Path
@@ -56,6 +58,10 @@ _REJECTING = "store_rejects = true, rejects_limit = 0"
 _BAD_INPUT = re.compile(r"gzip|zstd|frame|magic|csv|encod|no files found", re.IGNORECASE)
 
 
+_FREE = b"\x81\x8d\x8f\x90\x9d"
+_WINDOWS = {byte: bytes([byte]).decode("cp1252") for byte in range(0x80, 0xA0) if byte not in _FREE}
+
+
 class DuckDBStore(Store):
     """Tables in one in-process DuckDB connection."""
 
@@ -66,15 +72,19 @@ class DuckDBStore(Store):
         connection.execute("SET memory_limit = ?", [memory])
         if scratch is not None:
             connection.execute("SET temp_directory = ?", [str(scratch)])
-        self._begin(connection, itertools.count(1))
+        self._begin(connection, itertools.count(1), scratch)
 
-    def _begin(self, connection: duckdb.DuckDBPyConnection, numbers: Iterator[int]) -> None:
+    def _begin(
+        self, connection: duckdb.DuckDBPyConnection, numbers: Iterator[int], scratch: Path | None
+    ) -> None:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         self._connection = connection
         self._numbers = numbers  # shared by twins, so that no two keep under one name
         self._keys: list[bytes] = []
-        self._csv: tuple[Path, str, int, str] | None = None  # the file read last, and how
+        self._csv: tuple[Path, str, int, CsvFormat] | None = None  # the file read last, and how
+        self._scratch = scratch
+        self._copies: list[Path] = []  # folders of texts that the engine cannot read as they are
 
     def forget(self) -> None:
         kept = self._connection.execute(
@@ -82,10 +92,12 @@ class DuckDBStore(Store):
         ).fetchall()
         for (name,) in kept:
             self._connection.execute(f"DROP TABLE {_quote(name)}")
+        while self._copies:
+            shutil.rmtree(self._copies.pop(), ignore_errors=True)
 
     def twin(self) -> DuckDBStore:
         twin = DuckDBStore.__new__(DuckDBStore)
-        twin._begin(self._connection.cursor(), self._numbers)
+        twin._begin(self._connection.cursor(), self._numbers, self._scratch)
         return twin
 
     def adopt(self, frame: Frame) -> Frame:
@@ -100,18 +112,36 @@ class DuckDBStore(Store):
         names = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(columns))
         self.ragged_lines()
         _check_whole(path)
+        is_foreign = csv.encoding == "cp1252"
         source = (
-            f"{_literal(_pattern(path))}, header = true, auto_detect = false, columns = {{{names}}}, "
+            f"{_literal(_pattern(self._in_utf8(path) if is_foreign else path))}, header = true, "
+            f"auto_detect = false, columns = {{{names}}}, skip = {csv.skip}, "
             f"delim = {_literal(csv.delimiter)}, quote = '\"', escape = '\"', "
-            f"encoding = {_literal(csv.encoding)}"
+            f"encoding = {_literal('utf-8' if is_foreign else csv.encoding)}"
         )
-        self._csv = path, source, columns, csv.encoding
+        self._csv = path, source, columns, csv
         query = f"SELECT row_number() OVER () AS record, * FROM read_csv({source}, {_REJECTING})"
         try:
             relation = self._connection.sql(query)
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise _unreadable(path, error) from error
         return nw.from_native(relation)
+
+    def _in_utf8(self, path: Path) -> Path:
+        """A copy of a Windows-1252 text in UTF-8; gone with what was kept, or with the store."""
+        import pyarrow as pa
+
+        folder = Path(tempfile.mkdtemp(prefix="text-", dir=self._scratch))
+        self._copies.append(folder)
+        copy = folder / "copy.csv"
+        try:
+            with pa.input_stream(str(path), compression="detect") as stream, copy.open("wb") as target:
+                while block := stream.read(1 << 22):
+                    # The five bytes that Windows left free stay what they are in Latin-1.
+                    target.write(block.decode("latin-1").translate(_WINDOWS).encode())
+        except OSError as error:
+            raise (_failed(error) if path.exists() else _unreadable(path, error)) from error
+        return copy
 
     def ragged_lines(self) -> list[tuple[int, str]]:
         tables = self._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
@@ -128,7 +158,7 @@ class DuckDBStore(Store):
         """Lines that stand in no record of the CSV file read last: a quote before them was never closed."""
         if self._csv is None:
             return 0
-        path, source, columns, encoding = self._csv
+        path, source, columns, csv = self._csv
         breaks = [f"length(c{i}) - length(replace(c{i}, chr(10), ''))" for i in range(columns)]
         # A field of a few lines is one; of many, a quote that another one closed by chance.
         meant = " + ".join(f"CASE WHEN {n} <= {_MOST_BREAKS} THEN {n} ELSE 0 END" for n in breaks)
@@ -136,7 +166,7 @@ class DuckDBStore(Store):
         counted = f"SELECT count(*) + coalesce(sum({meant}), 0) FROM read_csv({source}, {_REJECTING})"
         read = int(self._connection.execute(counted).fetchall()[0][0])
         self._connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
-        return max(0, _lines(path, encoding) - 1 - read - ragged)
+        return max(0, _lines(path, csv.encoding) - csv.skip - 1 - read - ragged)
 
     def numbered(self, path: Path) -> Frame:
         try:
@@ -209,6 +239,8 @@ class DuckDBStore(Store):
 
     def close(self) -> None:
         self._connection.close()
+        while self._copies:
+            shutil.rmtree(self._copies.pop(), ignore_errors=True)
 
     @singledispatchmethod
     def _sql(self, scalar: Any, types: Mapping[str, str]) -> str:
@@ -350,7 +382,23 @@ def _lines(path: Path, encoding: str) -> int:
         return sum(1 for line in io.TextIOWrapper(stream, encoding, "replace", "\n") if line.strip())
 
 
+def _lone_return(path: Path) -> int | None:
+    """The first line with a carriage return inside it."""
+    import pyarrow as pa
+
+    with pa.input_stream(str(path), compression="detect") as stream:
+        lines = enumerate(io.BufferedReader(stream), 1)
+        return next((number for number, line in lines if b"\r" in line.rstrip(b"\r\n")), None)
+
+
 def _unreadable(path: Path, error: Exception) -> InputError:
+    if "state machine" in str(error) and path.exists() and (line := _lone_return(path)):
+        return InputError(
+            f"{path.name} cannot be read",
+            found=f"a carriage return inside line {line}",
+            expected="lines that end in one way, and fields with line breaks in quotes",
+            do="remove it, or export the file again",
+        )
     return InputError(
         f"{path.name} cannot be read",
         found=str(error).splitlines()[0][:300],
