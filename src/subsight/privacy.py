@@ -14,7 +14,7 @@ from subsight.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["PSEUDONYM_LENGTH", "hmac_pads", "normalise", "pseudonym", "reveal", "suppress"]
+__all__ = ["PSEUDONYM_LENGTH", "hmac_pads", "msisdn", "normalise", "pseudonym", "reveal", "suppress"]
 
 PSEUDONYM_LENGTH: Final = 32
 _BLOCK: Final = 64
@@ -36,6 +36,16 @@ def normalise(identifier: str) -> str | None:
     if "e" in text.lower():
         return None
     return "".join(c for c in text if "0" <= c <= "9") or None
+
+
+def msisdn(identifier: str) -> str | None:
+    """A phone number in the form that is hashed: normalised, without the prefix 00 to dial abroad.
+
+    >>> msisdn("0033 6 64 96 22 39"), msisdn("+33664962239"), msisdn("06 64 96 22 39")
+    ('33664962239', '33664962239', '0664962239')
+    """
+    digits = normalise(identifier)
+    return (digits.removeprefix("00") or None) if digits else None
 
 
 def pseudonym(identifier: str, key: bytes) -> str:
@@ -90,7 +100,7 @@ def _clear_ids(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             for line, cells in enumerate(csv.reader(lines), 1):
-                number = normalise(cells[0]) if cells else None
+                number = msisdn(cells[0]) if cells else None
                 # Other separators would run two columns' digits into one identifier.
                 if len(cells) > 1 or (number and set(cells[0]) & set(";|\t")):
                     raise InputError(

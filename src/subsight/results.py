@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from subsight.answers import Answer
 from subsight.contracts import Column
 from subsight.errors import NotFoundError, WorkspaceError
-from subsight.privacy import PSEUDONYM_LENGTH, normalise, pseudonym, suppress
+from subsight.privacy import PSEUDONYM_LENGTH, msisdn, pseudonym, suppress
 from subsight.privacy import reveal as join_clear
 from subsight.tables import FEEDBACK, SESSIONS
 
@@ -207,13 +207,13 @@ def pseudonym_of(identifier: str, key: bytes) -> str | None:
     """The pseudonym of whom a pseudonym or a clear MSISDN names; None where it is neither."""
     if re.fullmatch(rf"[0-9a-fA-F]{{{PSEUDONYM_LENGTH}}}", identifier):
         return identifier.lower()
-    clear = normalise(identifier)
+    clear = msisdn(identifier)
     return pseudonym(clear, key) if clear else None
 
 
 def _spellings(identifier: str, key: bytes) -> list[str]:
     """What a subscriber of that name may be called in a table: pseudonymous, or clear by choice."""
-    clear = normalise(identifier)
+    clear = msisdn(identifier)
     return [identifier.strip().lower(), *([clear, pseudonym(clear, key)] if clear else [])]
 
 

@@ -207,3 +207,32 @@ def test_values_that_no_session_has_are_kept_and_said(duck: Store, tmp_path: Pat
     assert not [
         n for n in ingest(duck, write(tmp_path / "b.csv", rows(4))).notes("start_at") if n[0] == "range"
     ]
+
+
+def test_a_number_with_the_prefix_to_dial_abroad_is_the_same_subscriber(store: Store, tmp_path: Path) -> None:
+    table = [changed(PLAIN, Phone=text, RTT=str(i)) for i, text in enumerate(("0033610000001", "+33610000001",
+             "33610000001", "00", "0610000001"))]  # fmt: skip
+    got = ingest(store, write(tmp_path / "a.csv", table))
+    ids = [str(s["subscriber_id"]) for s in got.sessions]
+    assert sorted(ids, reverse=True) == ["None", *["33610000001"] * 3, "0610000001"]
+    assert [note for note in got.notes("subscriber_id") if note[0] in ("prefix", "national")] == [
+        ("prefix", "note", 2), ("national", "warning", 1),
+    ]  # fmt: skip
+
+
+def test_numbers_inside_one_country_are_no_contradiction(duck: Store, tmp_path: Path) -> None:
+    got = ingest(duck, write(tmp_path / "a.csv", rows(3, Phone="0610000001")))
+    assert ("national", "note", 3) in got.notes("subscriber_id")
+
+
+def test_names_with_control_characters_are_unknown(store: Store, tmp_path: Path) -> None:
+    """A chart or a database would refuse them."""
+    table = [
+        *rows(2),
+        changed(PLAIN, Device="Hua\0wei", Cell="A\x1bB", RTT="61"),
+        changed(PLAIN, Cell="A\tB", RTT="62"),
+    ]
+    got = ingest(store, write(tmp_path / "a.csv", table))
+    assert got.notes("handset") == got.notes("cell_id") == [("text", "warning", 1)]
+    assert sorted(str(s["handset"]) for s in got.sessions) == [*["Huawei B528S"] * 3, "None"]
+    assert sorted(str(s["cell_id"]) for s in got.sessions) == ["A\tB", *["G00619B"] * 2, "None"]

@@ -21,13 +21,15 @@ from subsight.store import Frame, Seconds, Store
 from subsight.tables import THROUGHPUT_SHARES
 from subsight.units import FACTORS, factor, unit_of
 
-__all__ = ["SPREADSHEET", "Decisions", "Finding", "decide"]
+__all__ = ["CONTROL", "SPREADSHEET", "Decisions", "Finding", "decide"]
 
 SPREADSHEET: Final = r"^[1-9][0-9]{14}0+$|^[0-9.]+[eE][+-][0-9]+$"
 """15 significant digits and then zeros, or scientific notation: what a spreadsheet leaves.
 
 The exponent's sign tells it from a hexadecimal name such as 4E21.
 """
+CONTROL: Final = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
+"""Characters that no name holds, and that no page, chart or database takes."""
 _RARE: Final = 0.001
 _UNREAD: Final = 0.2
 _OLD: Final = 2000
@@ -57,6 +59,7 @@ def decide(store: Store, typed: Frame, mapping: Mapping) -> Decisions:
             **_share_evidence(mapped),
             **volumes.evidence(mapped, mapping, decisions),
             **_digit_evidence(mapped),
+            **_text_evidence(mapped, mapping),
             **_doubt_evidence(mapped),
         )
     )
@@ -66,6 +69,8 @@ def decide(store: Store, typed: Frame, mapping: Mapping) -> Decisions:
     _decide_shares(evidence, decisions)
     volumes.decide(store, typed, evidence, mapped, mapping, decisions)
     _decide_digits(evidence, mapped, decisions)
+    _decide_prefixes(evidence, decisions)
+    _decide_texts(evidence, decisions)
     _decide_lengths(store, typed, decisions)
     _decide_doubts(evidence, decisions)
     return decisions
@@ -182,11 +187,11 @@ def _decide_stand_in(evidence: Map[str, Any], mapped: set[str], decisions: Decis
     if "duration_s" in mapped:
         return
     if "duration_ms" in mapped:
-        severity, text = "note", "the file has none in seconds: taken from duration_ms"
+        severity, text = "note", "none is read in seconds: taken from duration_ms"
     elif "end_at" in mapped:
-        severity, text = "warning", "the file has none: taken as end - start"
+        severity, text = "warning", "none is read: taken as end - start"
     else:
-        severity, text = "warning", "the file has neither a duration nor an end: unknown, sums to 0"
+        severity, text = "warning", "neither a duration nor an end is read: unknown, sums to 0"
     decisions.note("duration_s", "source", severity, evidence["records"], text)
 
 
@@ -276,7 +281,39 @@ def _digit_evidence(mapped: set[str]) -> dict[str, Any]:
     for name in {"subscriber_id", "imsi_id", "imei_id"} & mapped:
         found[f"given_{name}"] = _count(nw.col(f"{name}_given"))
         found[f"read_{name}"] = _count(~nw.col(name).is_null())
+    if "subscriber_id" in mapped:
+        found["prefixed"] = _count(nw.col("subscriber_id_prefixed"))
+        found["national"] = _count(nw.col("subscriber_id").str.starts_with("0"))
     return found
+
+
+def _decide_prefixes(evidence: Map[str, Any], decisions: Decisions) -> None:
+    """One subscriber written in two ways counts as two: what can be joined is, what cannot is said."""
+    prefixed, national = evidence.get("prefixed") or 0, evidence.get("national") or 0
+    if prefixed:
+        text = "MSISDNs are written with the international prefix 00: read without it"
+        decisions.note("subscriber_id", "prefix", "note", prefixed, text)
+    if national:
+        others = evidence["read_subscriber_id"] - national
+        decisions.note(
+            "subscriber_id", "national", "warning" if others else "note", national,
+            f"MSISDNs begin with 0, as numbers inside a country do, and {others:.0f} do not: "
+            "who is written in both ways counts as two subscribers"
+            if others else "every MSISDN begins with 0: numbers inside a country",
+        )  # fmt: skip
+
+
+def _text_evidence(mapped: set[str], mapping: Mapping) -> dict[str, Any]:
+    texts = [c.name for c in mapping.contract if c.kind == "text" and not c.identifier and c.name in mapped]
+    return {f"garbled_{name}": _count(nw.col(name).str.contains(CONTROL)) for name in texts}
+
+
+def _decide_texts(evidence: Map[str, Any], decisions: Decisions) -> None:
+    for key in [key for key in evidence if key.startswith("garbled_") and evidence[key]]:
+        name = key.removeprefix("garbled_")
+        decisions.garbled.add(name)
+        text = "values hold control characters: treated as unknown"
+        decisions.note(name, "text", "warning", evidence[key], text)
 
 
 def _decide_digits(evidence: Map[str, Any], mapped: set[str], decisions: Decisions) -> None:

@@ -168,7 +168,7 @@ def _decode(path: Path, head: bytes) -> tuple[str, Literal["utf-8", "utf-16", "c
             # Whatever its writer calls it: Latin-1 is the same but for characters that no text uses.
             text, encoding = head.decode("cp1252", errors="replace"), "cp1252"
     # A stray control character is one of a record; many are UTF-16 without its mark, or no text at all.
-    if sum(b < 32 and b not in b"\t\r\n" for b in head) > len(head) / 1000:
+    if sum(b < 32 and b not in b"\t\r\n" for b in head) > max(4, len(head) / 1000):
         raise InputError(
             f"{path.name} is not text",
             found="bytes that no known text encoding uses",

@@ -50,7 +50,7 @@ def merged(inputs: Iterable[Sequence[Map[str, Any]]]) -> list[dict[str, Any]]:
         texts.setdefault(key, []).append(finding["text"])
     for key, said in texts.items():
         if others := sum(text != said[0] for text in said):
-            found[key]["text"] += f" [so in one input; {others} more say it of other figures or columns]"
+            found[key]["text"] += f" (figures of the first input; {others} others differ)"
     return list(found.values())
 
 
@@ -63,6 +63,7 @@ class Decisions:
     left_out: dict[str, str] = field(default_factory=dict)  # direction -> application its total leaves out
     swapped: bool = False  # duration_s and duration_ms stand in each other's column
     lossy: set[str] = field(default_factory=set)
+    garbled: set[str] = field(default_factory=set)  # texts with control characters
     unusual_lengths: tuple[int, ...] = ()
     resolution_s: float = 1.0
     findings: list[Finding] = field(default_factory=list)

@@ -17,7 +17,7 @@ import narwhals as nw
 from subsight.contracts import Column, Contract
 from subsight.errors import MappingError
 from subsight.settings import Settings
-from subsight.sources.checks import SPREADSHEET, Decisions, decide
+from subsight.sources.checks import CONTROL, SPREADSHEET, Decisions, decide
 from subsight.sources.files import InputFile
 from subsight.sources.mapping import MappedColumn, Mapping
 from subsight.store import (
@@ -111,6 +111,11 @@ def parse_leniently(store: Store, file: InputFile, mapping: Mapping, settings: S
     fields = tuple(f"c{i}" for i in sorted(set(places.values())))
     scalars["record_hash"] = RecordHash(fields)
     found = nw.coalesce(*unparsed) if unparsed else nw.lit(None).cast(nw.String)
+    number = nw.col("subscriber_id")
+    # No country's code begins with 0 (ITU-T E.164): what stands there is the prefix to dial abroad.
+    given["subscriber_id_prefixed"] = is_prefixed = number.str.starts_with("00")
+    shortened = nw.when(number != "00").then(number.str.slice(2))
+    given["subscriber_id"] = nw.when(is_prefixed).then(shortened).otherwise(number)
     typed = store.derive(raw, scalars).select(
         "record", *(n for n in scalars if n not in given), unparsed=found, **given
     )
@@ -373,6 +378,8 @@ def _canonical(contract: Contract, parsed: Parsed) -> list[Any]:
         value = nw.col(column.name)
         if column.name in parsed.decisions.lossy:
             value = nw.when(~value.str.contains(SPREADSHEET)).then(value)
+        if column.name in parsed.decisions.garbled:
+            value = nw.when(~value.str.contains(CONTROL)).then(value)
         if column.kind == "integer":
             value = value.cast(nw.Int64)
         columns.append(value.alias(column.name))
