@@ -37,8 +37,11 @@ class Batch:
 
     def ignores(self, asked: Mapping[str, str]) -> str:
         """In words, which options the batch was not read with; nothing where it was read with all."""
-        other = [name for name, value in asked.items() if self.manifest.get(name) != value]
-        said = "; ".join(f"{name} {self.manifest.get(name)}, not {asked[name]}" for name in other)
+        other = {name: self.manifest.get(name) for name, value in asked.items()}
+        other = {name: value for name, value in other.items() if value != asked[name]}
+        is_edited = other.pop("mapping_digest", None) is not None and "mapping" not in other
+        parts = [f"{name} {value}, not {asked[name]}" for name, value in other.items()]
+        said = "; ".join([*parts, *(["the mapping as it was before it was edited"] if is_edited else [])])
         return (
             f"known already and kept as it was read, with {said}: a new workspace reads it anew"
             if said

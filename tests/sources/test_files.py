@@ -120,8 +120,9 @@ def test_cut_short(tmp_path: Path, name: str) -> None:
         (b"\x7fELF\x02\x01\x01\0\0\0\xff\xfe" * 99, "not text"),
         (b"MSISDN,Start,Cell\n" + b"1;2;3\n" * 5, "does not have one table's shape"),
         (b"PAR1 and no Parquet", "damaged Parquet"),
+        (b'{"all": [' + b"1 " * 150_000 + b"]}", "no delimited table"),
     ],
-    ids=["empty", "blank", "header", "prose", "bytes", "binary", "delimiter", "parquet"],
+    ids=["empty", "blank", "header", "prose", "bytes", "binary", "delimiter", "parquet", "one long line"],
 )
 def test_what_is_no_table(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
@@ -130,8 +131,10 @@ def test_what_is_no_table(tmp_path: Path, content: bytes, message: str) -> None:
 
 
 def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot be read(.|\n)*No such file"):
+    with pytest.raises(InputError, match=r"cannot be read(.|\n)*no such file(.|\n)*check the path"):
         files.recognise(tmp_path / "absent.csv")
+    with pytest.raises(InputError, match=r"a folder(.|\n)*name one of its files"):
+        files.recognise(tmp_path)
     with pytest.raises(InputError, match="there is no input at"):
         files.expand([tmp_path / "absent.csv"])
 

@@ -494,6 +494,23 @@ def test_options_that_come_too_late_for_a_file_are_said_to_have_no_effect(
     assert "known already" not in said.out
 
 
+def test_a_mapping_edited_after_its_file_was_read_is_said_to_have_no_effect(
+    subsight: Command, extract: Path, tmp_path: Path
+) -> None:
+    vendor, ws = tmp_path / "vendor.toml", tmp_path / "ws"
+    assert subsight("inspect", extract, "--write-mapping", vendor).code == 0
+    read = ("ingest", "xdr", extract, "--workspace", ws, "--mapping", vendor)
+    assert subsight(*read).code == 0
+    assert "known already," in subsight(*read).out
+    vendor.write_text(vendor.read_text().replace("description = ", "# ", 1))
+    assert "with the mapping as it was before it was edited: a new workspace" in subsight(*read).out
+    other = vendor.read_text().replace('name = "', 'name = "other_', 1)
+    vendor.write_text(other)
+    said = subsight(*read).out
+    assert "not other_" in said
+    assert "edited" not in said
+
+
 def test_duplicates_and_the_same_file_count_once(
     subsight: Command, table: tuple[list[str], Records], tmp_path: Path
 ) -> None:

@@ -97,7 +97,8 @@ def _decide_times(evidence: Map[str, Any], mapped: set[str], mapping: Mapping, d
                 f"the format of {name} contradicts the data",
                 found=f"{column.format or 'iso'} does not read {unread:.0f} of {evidence['records']} values",
                 expected="one format for the column",
-                do="give the column its format (iso, or a strptime pattern) in a mapping",
+                do="give the column its format (iso, epoch_s or a strptime pattern) in a mapping: "
+                "inspect --write-mapping begins one",
             )
 
 

@@ -66,6 +66,13 @@ def recognise(path: Path) -> InputFile:
     Raises:
         InputError: unreadable, empty, header only, truncated, no text, or no table.
     """
+    if path.is_dir() or not path.exists():
+        raise InputError(
+            f"{path} cannot be read",
+            found="a folder" if path.is_dir() else "no such file",
+            expected="one CSV (plain, gz or zst) or Parquet file",
+            do="name one of its files" if path.is_dir() else "check the path",
+        )
     try:
         if path.stat().st_size == 0:
             raise InputError(f"{path.name} is empty", expected="a header and at least one record")
@@ -181,5 +188,8 @@ def _decode(path: Path, head: bytes) -> tuple[str, Literal["utf-8", "utf-16", "c
 def _fields(line: str, delimiter: str) -> list[str]:
     import csv
 
-    row = next(csv.reader([line], delimiter=delimiter), [])
+    try:
+        row = next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:  # a field longer than any: no line of a table
+        return [line]
     return [name.strip().strip("\ufeff") for name in row]

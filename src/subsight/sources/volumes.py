@@ -73,7 +73,7 @@ def _decide_bytes(
                 found=f"{declared} {decisions.certainty[name]}, and {broken[name]:.1%} of "
                 f"{evidence[f'known_{name}']} values are not whole; {why}",
                 expected="whole bytes, or a declared larger unit",
-                do="give the column its unit (kB, KiB, MB, ...) in a mapping",
+                do="give the column its unit (kB, MB, ...) in a mapping: inspect --write-mapping begins one",
             )
 
 
@@ -286,7 +286,8 @@ def _decide_contradicted_total(
             found=f"the total times {scaled[0]} equals the sum of the parts in "
             f"{evidence[f'times_{scaled[0]}'] / usable:.1%} of records",
             expected="one unit, or the right one declared for each",
-            do="give the columns their units in a mapping: the data cannot tell which is wrong",
+            do="the data cannot tell which is wrong: give the columns their units in a mapping "
+            "(inspect --write-mapping begins one)",
         )
     else:
         decisions.note(
