@@ -38,6 +38,7 @@ def read(store: Store, file: InputFile, settings: Settings, key: bytes) -> xdr.R
     scalars |= {name: Number(places[name]) for name in _ANSWERS if name in places}
     absent = {name: nw.lit(None).cast(nw.Float64) for name in _ANSWERS if name not in places}
     frame = store.derive(raw.with_columns(**texts, **absent), scalars)
+    frame = frame.with_columns(digits=xdr.msisdn("digits"))
     frame = _named(store, frame, settings, key)
     judged = store.keep(frame.with_columns(fault=_fault(places)))
     rows = judged.filter(nw.col("fault").is_null())

@@ -39,7 +39,7 @@ from subsight.store import (
 )
 from subsight.units import factor
 
-__all__ = ["Parsed", "Reading", "parse", "parse_leniently", "read", "records", "reject_reasons"]
+__all__ = ["Parsed", "Reading", "msisdn", "parse", "parse_leniently", "read", "records", "reject_reasons"]
 
 _UNKNOWN: Final = ("undefined", "unknown", "unk", "not available")
 """What vendors write for a handset or cell that they do not know."""
@@ -111,11 +111,8 @@ def parse_leniently(store: Store, file: InputFile, mapping: Mapping, settings: S
     fields = tuple(f"c{i}" for i in sorted(set(places.values())))
     scalars["record_hash"] = RecordHash(fields)
     found = nw.coalesce(*unparsed) if unparsed else nw.lit(None).cast(nw.String)
-    number = nw.col("subscriber_id")
-    # No country's code begins with 0 (ITU-T E.164): what stands there is the prefix to dial abroad.
-    given["subscriber_id_prefixed"] = is_prefixed = number.str.starts_with("00")
-    shortened = nw.when(number != "00").then(number.str.slice(2))
-    given["subscriber_id"] = nw.when(is_prefixed).then(shortened).otherwise(number)
+    given["subscriber_id_prefixed"] = nw.col("subscriber_id").str.starts_with("00")
+    given["subscriber_id"] = msisdn("subscriber_id")
     typed = store.derive(raw, scalars).select(
         "record", *(n for n in scalars if n not in given), unparsed=found, **given
     )
@@ -143,6 +140,16 @@ def records(store: Store, file: InputFile) -> Frame:
     if file.csv is None:
         return store.numbered(file.path)
     return store.read_csv(file.path, len(file.header), file.csv)
+
+
+def msisdn(column: str) -> Any:
+    """An identifier's digits as a phone number is hashed (see `privacy.msisdn`).
+
+    No country's code begins with 0 (ITU-T E.164): what stands there is the prefix to dial abroad.
+    """
+    digits = nw.col(column)
+    shortened = nw.when(digits != "00").then(digits.str.slice(2))
+    return nw.when(digits.str.starts_with("00")).then(shortened).otherwise(digits)
 
 
 def _as_text(raw: Frame, contract: Contract, places: dict[str, int]) -> Frame:
