@@ -18,7 +18,7 @@ from subsight.store import Store, open_store
 KEY = b"k" * 32
 ANSWERS = """MSISDN_note,Subscriber_ID,answered_at,csat,nps
 x,+33 6 64 96 22 39,2026-03-30T10:00:00Z,5,
-x,33664962239,2026-03-31 10:00:00,NA,0
+x,0033664962239,2026-03-31 10:00:00,NA,0
 x,{pseudonym},2026-03-31T12:00:00+02:00,1,10
 x,33664962239,2026-03-31 10:00:00,,0
 x,,2026-03-31 10:00:00,3,
