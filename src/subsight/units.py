@@ -65,13 +65,16 @@ def format_value(value: float | None, unit: str | None) -> str:
 
     >>> format_value(454_500_600, "bytes"), format_value(0.4517, "share"), format_value(86400, "s")
     ('455 MB', '45.2 %', '24.0 h')
+    >>> format_value(0.000225, "share"), format_value(0, "share")
+    ('0.02 %', '0 %')
     """
     if value is None or value != value:
         return "–"
     if unit == "bytes":
         return _scaled(value, 1000, ("B", "kB", "MB", "GB", "TB", "PB"))
     if unit == "share":
-        return f"{100 * value:.1f} %"
+        # A tenth of a percent is enough, but few is not none.
+        return f"{100 * value:.{'1f' if abs(value) >= 0.0005 else '1g'}} %"
     if unit in ("s", "ms"):
         seconds = value if unit == "s" else value / 1000
         if unit == "ms" and abs(seconds) < 10:
