@@ -200,10 +200,28 @@ def test_values_of_a_row_are_said_in_its_unit_whatever_the_column() -> None:
     assert made is not None
     assert [[str(cell.shown) for cell in row[:3]] for row in made.rows] == [
         ["downlink", "bytes", "8.80 GB"],
-        ["best against worst", "points", "5.1 points"],
-        ["handset manufacturer: Apple", "%", "25.0 %"],
+        ["best against worst", "", "5.1 points"],
+        ["handset manufacturer: Apple", "", "25.0 %"],
     ]
     assert made.rows[0][3].shown == "4"
+
+
+def test_units_stand_where_the_numbers_do_not_say_them() -> None:
+    rows = [
+        {"line": "a", "value": 0.25, "unit": "share", "threshold": 0.1},
+        {"line": "b", "value": 4.0, "unit": "index points", "threshold": 7.0},
+    ]
+    made, without = table(rows, ()), table(rows[:1], ())
+    assert made is not None
+    assert without is not None
+    assert [[str(cell.shown) for cell in row[1:]] for row in made.rows] == [
+        ["25.0 %", "", "10.0 %"], ["4", "index points", "7"],
+    ]  # fmt: skip
+    assert [head.name for head in without.heads] == ["line", "value", "threshold"]
+    times = table([{"duration_s": 7200.0, "start_at": "2019-04-25T00:00:00Z"}], ())
+    assert times is not None
+    assert times.rows[0][0].shown == "2.0 h"
+    assert [head.unit for head in times.heads] == [None, "UTC"]  # hours in a column of seconds
 
 
 def test_a_table_may_be_wide_and_hold_prose() -> None:
@@ -305,8 +323,36 @@ def test_a_model_shows_its_card_its_fit_and_its_centroids(html: str) -> None:
 def test_categories_folded_from_columns_are_said_in_words(html: str) -> None:
     article = html.split('<article id="engagement.clusters"')[1].split("</article>")[0]
     drawn = read(article.split("<figure>")[1].split("</figure>")[0]).text
-    assert "mean duration (s)" in drawn
-    assert "mean volume (bytes)" in drawn
+    assert "mean duration (h)" in drawn
+    assert "mean volume (MB)" in drawn
+
+
+def test_panels_of_several_units_are_drawn_on_scales_that_people_read() -> None:
+    fold = {"fold": ["mean_duration_s", "mean_bytes", "session_count"], "as": ["of", "value"]}
+    chart = charts.facet(charts.bars("k", "value", vertical=True), "of", free="y") | {"transform": [fold]}
+    rows = [{"k": 0, "mean_duration_s": 5 * 3600.0, "mean_bytes": 5e8, "session_count": 9}]
+    drawn = dress(chart, rows)
+    assert drawn["transform"] == [
+        {"calculate": 'datum["mean_duration_s"] / 3600', "as": "mean duration (h)"},
+        {"calculate": 'datum["mean_bytes"] / 1e+06', "as": "mean volume (MB)"},
+        {**fold, "fold": ["mean duration (h)", "mean volume (MB)", "session_count"]},
+    ]
+
+
+def test_headings_of_panels_keep_to_the_width_of_their_panel() -> None:
+    long, short = "tcp_retransmission_dl_bytes", "rtt_dl_ms"
+    rows = [
+        {"variable": name, "unit": name.rpartition("_")[2], "bin_low": 1, "bin_high": 2, "session_count": 3}
+        for name in (long, short)
+    ]
+    chart = charts.facet(charts.histogram("bin_low", "bin_high", "session_count"), "variable", free="both")
+    said = json.loads(dress(chart, rows)["facet"]["header"]["labelExpr"].partition("}")[0] + "}")
+    assert said == {
+        long: ["TCP retransmission", "downlink (bytes)"], short: ["", "RTT downlink (ms)"],
+    }  # fmt: skip
+    volumes = dress(chart, [rows[0]])
+    assert "downlink (bytes)" not in volumes["facet"]["header"]["labelExpr"]
+    assert "B'" in volumes["spec"]["encoding"]["x"]["axis"]["labelExpr"]  # each label says bytes
 
 
 def test_what_was_carried_forward_says_from_where_and_whether_it_is_stale(html: str) -> None:
@@ -429,9 +475,12 @@ f.onload = () => {{
   const d = f.contentDocument, w = f.contentWindow;
   const beyond = [...d.querySelectorAll("body *")].filter(e => !e.closest(".scroll, svg, .skip")
     && e.getBoundingClientRect().right > {width} + 0.5).map(e => e.tagName + "." + e.className);
+  const out = [...d.querySelectorAll("svg text")].filter(e => {{
+    const r = e.getBoundingClientRect(), c = e.closest(".answer").getBoundingClientRect();
+    return r.left < c.left || r.right > c.right; }}).map(e => e.textContent);
   const sizes = [...d.querySelectorAll("svg text")].map(e =>
     parseFloat(w.getComputedStyle(e).fontSize) * e.ownerSVGElement.getScreenCTM().a);
-  o.textContent = JSON.stringify({{ scroll: d.documentElement.scrollWidth, beyond,
+  o.textContent = JSON.stringify({{ scroll: d.documentElement.scrollWidth, beyond, out,
     smallest: Math.min(...sizes), paper: w.getComputedStyle(d.querySelector(".answer")).backgroundColor,
     text: w.getComputedStyle(d.querySelector("svg text")).fill }});
 }};
@@ -454,6 +503,7 @@ class TestInABrowser:
         dom = browse(tmp_path / "profile", frame, "--dump-dom", *options)
         found = json.loads(re.search(r'<pre id="o">(.*?)</pre>', dom)[1])  # type: ignore[index]
         assert found["beyond"] == []
+        assert found["out"] == []
         assert found["scroll"] == width
         assert found["smallest"] >= 9
         of = colours(int(dark))

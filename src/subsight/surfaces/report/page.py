@@ -75,12 +75,13 @@ def page(results: Results, drawing: Drawing) -> str:
 def _extend(environment: Any, known: frozenset[str]) -> None:
     from markupsafe import Markup
 
-    from subsight.surfaces.report.tables import link, note
+    from subsight.surfaces.report.tables import breakable, link, note
     from subsight.surfaces.report.words import cell_text, column_unit
 
     environment.filters |= {
         "link": lambda text: link(text, known),
         "note": lambda text, answer: note(text, known, answer.columns),
+        "breaks": breakable,
         "phrase": lambda name: sentence(phrase(name)),
         "value": lambda value, name: cell_text(value, column_unit(name)),
         "instant": lambda text: f"{str(text)[:16].replace('T', ' ')} UTC",

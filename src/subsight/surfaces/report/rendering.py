@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
@@ -43,7 +44,8 @@ _CONFIG: Final[Spec] = {
     "aria": False,
     "background": None,
     "font": _FONT,
-    "padding": 4,
+    # On the left there is room for labels in a font that is wider than the one measured.
+    "padding": {"left": 14, "top": 4, "right": 4, "bottom": 4},
     "view": {"stroke": None},
     "range": {"category": list(_SERIES), "ordinal": list(_SERIES)},
     "mark": {"color": _SERIES[0]},
@@ -55,7 +57,7 @@ _CONFIG: Final[Spec] = {
     "axis": {
         "labelColor": _MUTED, "titleColor": _INK,
         "domainColor": _LINE, "tickColor": _LINE, "gridColor": _GRID,
-        "labelFontSize": _TEXT, "titleFontSize": _TEXT, "titleFontWeight": 600, "titlePadding": 8,
+        "labelFontSize": _TEXT, "titleFontSize": _TEXT, "titleFontWeight": 600, "titlePadding": 12,
         "labelPadding": 4, "labelLimit": 0, "titleLimit": 0,
     },
     "axisQuantitative": {
@@ -63,7 +65,7 @@ _CONFIG: Final[Spec] = {
         "domain": False, "ticks": False,
     },
     "legend": {
-        "orient": "top", "direction": "horizontal", "columns": 3, "offset": 8,
+        "orient": "top", "direction": "horizontal", "columns": 3, "columnPadding": 20, "offset": 8,
         "labelLimit": 0, "titleLimit": 0,
         "labelColor": _MUTED, "titleColor": _INK,
         "labelFontSize": _TEXT, "titleFontSize": _TEXT, "titleFontWeight": 600,
@@ -78,6 +80,10 @@ _CONFIG: Final[Spec] = {
     },
 }  # fmt: skip
 
+_SCALES: Final = {
+    "bytes": ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")),
+    "s": ((3600, "h"), (60, "min")), "ms": ((1000, "s"),), "kbps": ((1000, "Mbps"),),
+}  # fmt: skip
 _SHARE: Final = "format(datum.value, '.0%')"
 _NUMBER: Final = "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, '~s')"
 _BYTES: Final = "replace(format(datum.value, '~s'), /([a-zA-Z]?)$/, ' $1B')"
@@ -85,6 +91,8 @@ _DAYS: Final[Spec] = {
     "format": "%-d %b", "labelOverlap": "greedy", "labelFlush": False, "tickCount": 6,
 }  # fmt: skip
 _LETTER: Final = 6.6
+_BOLD: Final = 8.0
+"""Pixels of a letter of a label and of a heading."""
 _LABELS: Final = 220
 """Pixels for the labels of a discrete y axis; the longest names of handsets need that much."""
 _TITLES: Final = {
@@ -118,6 +126,7 @@ def dress(spec: Mapping[str, Any], rows: Rows) -> Spec:
 
 
 def _dress_view(dressed: Spec, rows: Rows) -> None:
+    _rescale(dressed, rows)
     seen = [*rows, *_folded(dressed)]
     for view in _views(dressed):
         for channel, encoding in view.get("encoding", {}).items():
@@ -126,8 +135,8 @@ def _dress_view(dressed: Spec, rows: Rows) -> None:
         _untitle_categories(view)
     if "facet" in dressed:
         _order(dressed["facet"], seen)
-        dressed["facet"].setdefault("header", _words(dressed["facet"]["field"], seen))
         _size_facets(dressed, seen)
+        dressed["facet"].setdefault("header", _headings(dressed, seen))
     else:
         _size(dressed, seen)
 
@@ -138,6 +147,32 @@ def _dress_labels(view: Spec) -> None:
     if isinstance(mark, dict) and mark.get("type") == "text" and field:
         mark["fontSize"] = _TEXT - 1
         view["transform"] = [*view.get("transform", []), {"filter": f"isValid(datum[{json.dumps(field)}])"}]
+
+
+def _rescale(spec: Spec, rows: Rows) -> None:
+    """Folds columns of several units on scales that people read: hours for 600k seconds, GB for 4G bytes.
+
+    One axis expression serves all panels, so that a unit can only stand in a panel's heading.
+    """
+    steps: list[Spec] = []
+    for step in spec.get("transform", []):
+        fold = list(step.get("fold", []))
+        for i, column in enumerate(fold):
+            scale = _scale(column, [row.get(column) for row in rows])
+            if scale is not None:
+                factor, unit = scale
+                fold[i] = f"{phrase(column)} ({unit})"
+                steps.append({"calculate": f"datum[{json.dumps(column)}] / {factor:g}", "as": fold[i]})
+        steps.append({**step, "fold": fold} if fold else step)
+    if steps:
+        spec["transform"] = steps
+
+
+def _scale(column: str, values: Sequence[Any]) -> tuple[float, str] | None:
+    """The largest unit of which the largest value has two or more, and how many of the column's it holds."""
+    most = max((abs(v) for v in values if isinstance(v, int | float)), default=0)
+    scales = _SCALES.get(column_unit(column) or "", ())
+    return next((scale for scale in scales if most >= 2 * scale[0]), None)
 
 
 def _folded(spec: Spec) -> Iterator[Spec]:
@@ -171,7 +206,7 @@ def _dress_encoding(channel: str, encoding: Any, rows: Rows) -> None:
     elif channel == "size":
         encoding.setdefault("legend", {"tickCount": 3, "labelExpr": _number(encoding["field"])})
     elif kind == "quantitative" and positional:
-        _dress_quantity(encoding, given)
+        _dress_quantity(encoding, given, rows)
     elif kind in _DISCRETE and (positional or channel in ("color", "shape")):
         _order(encoding, rows)
         part = "axis" if positional else "legend"
@@ -180,7 +215,7 @@ def _dress_encoding(channel: str, encoding: Any, rows: Rows) -> None:
             longest = _longest(encoding, rows)
             limit = {"labelLimit": _LABELS} if longest > _LONG and positional else {}
             if part == "legend":
-                limit["columns"] = max(1, min(3, int(WIDTH / (_LETTER * longest + 32))))
+                limit["columns"] = max(1, min(3, int(WIDTH / (_LETTER * longest + 42))))
             encoding[part] = {**given, **_words(encoding["field"], rows), **limit}
     if channel == "color" and "scheme" in encoding.get("scale", {}):
         scale = encoding["scale"]
@@ -225,16 +260,36 @@ def _words(field: str, rows: Rows) -> Spec:
     return {"labelExpr": _number(field)} if any(isinstance(value, float) for value in found) else {}
 
 
-def _dress_quantity(encoding: Spec, given: Any) -> None:
+def _headings(spec: Spec, rows: Rows) -> Spec:
+    """Headings over small multiples, in words and on as many lines as their width asks for."""
+    field, width = spec["facet"]["field"], spec["spec"]["width"]
+    say = phrase if _all_bytes(rows) else named  # the labels of the axis say bytes
+    words = {text: say(text) if is_name(text) else text for text in _distinct(spec["facet"], rows)}
+    room = max(8, int(width / _BOLD))
+    lines = {text: textwrap.wrap(said, room) for text, said in words.items()}
+    if all(said == [text] for text, said in lines.items()):
+        return _words(field, rows)
+    most = max(map(len, lines.values()))
+    # Headings stand on their charts, so that the shorter ones begin lower.
+    padded = {text: [*[""] * (most - len(said)), *said] for text, said in lines.items()}
+    return {"labelExpr": f"{json.dumps(padded)}[datum.label] || (datum.label)"}
+
+
+def _all_bytes(rows: Rows) -> bool:
+    return {row["unit"] for row in rows if row.get("unit")} == {"bytes"}
+
+
+def _dress_quantity(encoding: Spec, given: Any, rows: Rows) -> None:
     axis = encoding.get("axis")
     if axis is None and "axis" in encoding:
         return
     axis = encoding["axis"] = dict(axis or {})
+    binned = encoding.get("bin") == "binned"
     if axis.get("format", "~s") == "~s":
         axis.pop("format", None)
         if encoding.get("scale", {}).get("type") != "log":
             axis["labelOverlap"] = "parity"
-        in_bytes = str(given).endswith("(bytes)")
+        in_bytes = str(given).endswith("(bytes)") or (binned and _all_bytes(rows))
         axis["labelExpr"] = _BYTES if in_bytes else _number(encoding["field"])
 
 

@@ -21,7 +21,7 @@ from subsight.units import FACTORS
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["Cell", "Head", "Table", "link", "note", "table"]
+__all__ = ["Cell", "Head", "Table", "breakable", "link", "note", "table"]
 
 _PARTS: Final = re.compile(
     r"(?P<id>\b[a-z][a-z0-9_]*\.[a-z0-9_]+\b)"
@@ -79,13 +79,15 @@ def table(
     """The rows as a table, or None where there are none; `known` are the answers that can be linked to."""
     if not rows:
         return None
-    heads = [_head(name, [row.get(name) for row in rows]) for name in rows[0]]
+    names = [name for name in rows[0] if name != "unit" or not all(map(_says_unit, rows))]
+    heads = [_head(name, [row.get(name) for row in rows]) for name in names]
     prose = any(head.kind == "prose" for head in heads)
     hidden = {i for i, row in enumerate(rows) if group_size and row.get(group_size) is None}
     body = []
     for i, row in enumerate(rows):
         unit = _row_unit(row)
-        cells = [_cell(row.get(head.name), head, unit, known) for head in heads]
+        shown = {**row, "unit": ""} if _says_unit(row) else row
+        cells = [_cell(shown.get(head.name), head, unit, known) for head in heads]
         if i in hidden:
             said = [Cell("suppressed", None, head) if head.name == group_size else None for head in heads]
             cells = [word or cell for word, cell in zip(said, cells, strict=True)]
@@ -112,13 +114,18 @@ def link(text: str, known: Collection[str], names: Collection[str] = ()) -> Mark
     return Markup("").join([*parts, escape(text[end:])])
 
 
-def _part(match: re.Match[str], known: Collection[str], names: Collection[str]) -> Markup | None:
+def breakable(name: str) -> Markup:
+    """An id or a column's name that a line may break between its words, never inside one."""
     from markupsafe import Markup, escape
 
+    return Markup("<wbr>").join(map(escape, _BREAKS.split(name)))
+
+
+def _part(match: re.Match[str], known: Collection[str], names: Collection[str]) -> Markup | None:
+    from markupsafe import Markup
+
     if id := match["id"]:
-        # An id is broken between its words, never inside one.
-        broken = Markup("<wbr>").join(map(escape, _BREAKS.split(id)))
-        return Markup('<a class="id" href="#{}">{}</a>').format(id, broken) if id in known else None
+        return Markup('<a class="id" href="#{}">{}</a>').format(id, breakable(id)) if id in known else None
     if code := match["code"]:
         return Markup("<code>{}</code>").format(code)
     if name := match["name"]:
@@ -140,7 +147,23 @@ def _head(name: str, values: Sequence[Any]) -> Head:
     kind = "number" if numeric else "text"
     if not numeric and any(len(str(value)) > _PROSE for value in present if not _is_pseudonym(value)):
         kind = "prose"
-    return Head(sentence(phrase(name)), unit_label(name), name, kind)
+    # Cells say their own unit, which may be another of the same kind: hours in a column of seconds.
+    unit = None if column_unit(name) in FACTORS else unit_label(name)
+    return Head(sentence(phrase(name)), unit, name, kind)
+
+
+def _says_unit(row: Mapping[str, Any]) -> bool:
+    """Whether every number of a row says its unit, so that a column of units would only repeat it."""
+    numbers = [
+        name for name, value in row.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    in_unit = [name for name in numbers if column_unit(name) is None]
+    known = row.get("unit") in FACTORS or row.get("unit") == "share points"
+    return known and bool(in_unit) and all(_stem(name) in _IN_ROW_UNIT for name in in_unit)
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix("_raw").removesuffix("_treated")
 
 
 def _row_unit(row: Mapping[str, Any]) -> str | None:
@@ -155,7 +178,7 @@ def _row_unit(row: Mapping[str, Any]) -> str | None:
 
 def _cell(value: Any, head: Head, row_unit: str | None, known: Collection[str]) -> Cell:
     unit = column_unit(head.name)
-    if unit is None and head.name.removesuffix("_raw").removesuffix("_treated") in _IN_ROW_UNIT:
+    if unit is None and _stem(head.name) in _IN_ROW_UNIT:
         unit = row_unit
     if isinstance(value, str):
         if _is_pseudonym(value):
