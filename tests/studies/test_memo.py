@@ -31,6 +31,7 @@ def engine() -> Iterator[Store]:
 # An operator about whom everything is good; a test changes one thing.
 GOOD: dict[str, dict[str, Any]] = {
     "satisfaction.service_levels": {
+        "rtt_ms_level": 300.0, "throughput_kbps_level": 1000.0, "retransmission_share_level": 0.02,
         "rtt_ms_short_share": 0.02, "rtt_ms_measured_count": MANY, "rtt_ms_short_count": 2000,
         "throughput_kbps_short_share": 0.02, "throughput_kbps_measured_count": MANY,
         "throughput_kbps_short_count": 2000, "retransmission_share_short_share": 0.02,
@@ -136,28 +137,33 @@ def finding(value: float, better: Any, band: float = 0.1) -> Finding:
 
 
 @pytest.mark.parametrize(
-    ("value", "better", "state", "edge"),
+    ("value", "better", "state", "turns"),
     [
-        (0.3, "low", "good", 0.4), (0.45, "low", "unclear", 0.5), (0.7, "low", "bad", 0.6),
-        (0.7, "high", "good", 0.6), (0.55, "high", "unclear", 0.5), (0.3, "high", "bad", 0.4),
+        (0.3, "low", "good", "above 40.0 %"), (0.7, "low", "bad", "at 40.0 % or less"),
+        (0.45, "low", "unclear", "at 40.0 % or less (a strength) and above 60.0 % (an issue)"),
+        (0.7, "high", "good", "below 60.0 %"), (0.3, "high", "bad", "at 60.0 % or more"),
+        (0.55, "high", "unclear", "at 60.0 % or more (a strength) and below 40.0 % (an issue)"),
     ],
 )  # fmt: skip
-def test_a_finding_is_on_one_side_or_unclear(value, better, state, edge):
+def test_a_finding_has_one_mark_whatever_its_state(value, better, state, turns):
     found = finding(value, better)
     assert found.state == state
-    assert found.edge == pytest.approx(edge)
+    assert found.turns == turns
+    assert found.row()["threshold"] == pytest.approx(0.4 if better == "low" else 0.6)
+    assert f"{'at most 40.0' if better == 'low' else 'at least 60.0'} % of y" in found.wanted
 
 
 @pytest.mark.parametrize("better", ["low", "high"])
-@pytest.mark.parametrize("value", [0.05, 0.3, 0.7, 0.95])
 @pytest.mark.parametrize("band", [0.0, 0.1])
-def test_a_finding_flips_at_its_edge_and_not_before(better, value, band):
-    found = finding(value, better, band)
-    assert found.state != "unclear"
-    outwards = 1 if found.edge > value else -1
-    assert replace(found, value=found.edge - outwards * 1e-6).state == found.state
-    assert replace(found, value=found.edge + outwards * 1e-6).state != found.state
-    assert ("above" in found.flips_when) == (outwards == 1)
+def test_a_criterion_is_met_from_its_mark_on_and_not_before(better, band):
+    found = finding(0.5, better, band)
+    inwards = -1e-6 if better == "low" else 1e-6
+    assert replace(found, value=found.mark + inwards).state == "good"
+    assert replace(found, value=found.mark - inwards).state != "good"
+    issue = 0.6 if better == "low" else 0.4
+    if band:
+        assert replace(found, value=issue + inwards).state == "unclear"
+        assert replace(found, value=issue - inwards).state == "bad"
 
 
 # Strengths and issues
@@ -200,7 +206,8 @@ def test_every_line_turns_with_its_effect(engine, id, fact, none, reversed_value
     assert good not in lines(ask("strengths", without))
     assert ask("technical_issues", without).rows == []
     (sentence,) = [s for s in ask("strengths", without).reading if "No clear difference" in s]
-    assert "below" in sentence
+    assert "(a strength)" in sentence
+    assert "(an issue)" in sentence
     assert ask("actions", without).rows == []
 
 
@@ -264,8 +271,9 @@ def test_few_users_make_no_group_plan(engine):
 
 def test_returns_are_volumes_and_counts_and_no_money(engine):
     answer = ask("expected_returns", inputs(engine))
-    assert "900 subscribers are most engaged and worst served: service for them would protect 5.00 TB" in (
-        lines(answer)
+    assert answer.reading[0] == (
+        "900 subscribers are most engaged and worst served: if they would otherwise leave (a hypothesis), "
+        "serving them better keeps 5.00 TB, 5.0 % of the volume."
     )
     assert "No money is named" in answer.reading[-1]
     tiny = {"heavy_badly_served_volume_share": 0.001}
@@ -398,10 +406,20 @@ def test_bad_data_alone_forbid_a_plain_buy(engine):
     assert (answer.facts["data_met_count"], answer.facts["data_count"]) == (8, 11)
     assert answer.facts["recommendation"] == "buy only if"
     assert answer.reading[0] == "Recommendation: buy only if the conditions below are met."
-    assert sum(row["line"].startswith("Condition: measure") for row in answer.rows) == 3
+    assert answer.reading[1] == (
+        "9 of 9 service criteria met, 8 of 11 data criteria met: a buy needs 7 and 9 (75 %), a buy on "
+        "conditions 5 and 6 (50 %). This turns when at least 7 service and 9 data criteria are met (buy) or "
+        "fewer than 5 service or 6 data criteria (do not buy)."
+    )
+    assert sum(row["line"].startswith("Condition: ") for row in answer.rows) == 3
     assert answer.reading[2] == (
-        "Condition: measure retransmission in every session. It is met when at most 25.0 % of sessions lack "
-        "a direction of retransmission (now 90.0 %)."
+        "Condition: at most 25.0 % of sessions lack a direction of retransmission (now 90.0 %). Until then, "
+        "measure retransmission in every session."
+    )
+    # The condition, the row's threshold and where the row turns are one number.
+    assert (answer.rows[2]["threshold"], answer.rows[2]["flips_when"]) == (
+        0.25,
+        "the share of sessions without retransmission at 25.0 % or less",
     )
 
 
@@ -409,9 +427,9 @@ def test_bad_data_alone_forbid_a_plain_buy(engine):
     ("id", "fact", "value", "condition"),
     [
         ("satisfaction.behaviour", "r2", 0.07,
-         "It is met when R2 on held-out subscribers is at least 0.130 (now 0.070)."),
+         "Condition: R2 on held-out subscribers is at least 0.130 (now 0.070)."),
         ("satisfaction.served", "engaged_gap", -4.0,
-         "It is met when the gap between the mean experience indices of the most and the least engaged is at "
+         "Condition: the gap between the mean experience indices of the most and the least engaged is at "
          "least +3 index points (now -4 index points)."),
     ],
 )  # fmt: skip
@@ -419,13 +437,13 @@ def test_a_condition_says_when_it_is_met_and_how_far_it_is(engine, id, fact, val
     # Three service levels are missed too, so that a plain buy is out of reach.
     short = {f"{m}_short_share": 0.4 for m in ("rtt_ms", "throughput_kbps", "retransmission_share")}
     answer = ask("recommendation", inputs(engine, {"satisfaction.service_levels": short, id: {fact: value}}))
-    assert any(line.endswith(condition) for line in answer.reading)
+    assert any(line.startswith(condition) for line in answer.reading)
 
 
 def test_a_group_too_small_to_count_still_bounds_its_line(engine):
     hidden = {"rtt_ms_short_share": None, "rtt_ms_short_share_at_most": 0.005, "rtt_ms_short_count": None}
     given = inputs(engine, {"satisfaction.service_levels": hidden})
-    assert "Round-trip times are short: at most 0.5 % of the measured subscribers" in lines(
+    assert "Round-trip times are short: at most 0.5 % of the measured subscribers are above 300 ms" in lines(
         ask("strengths", given)
     )
     assert ask("limits", given).facts["missing_count"] == 0

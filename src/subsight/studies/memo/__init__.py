@@ -46,13 +46,26 @@ _TEXT: Final = {
 }
 
 
-def _answer(name: str, rows: Sequence[Mapping[str, Any]], reading: Sequence[str], **more: Any) -> Answer:
-    notes = ("threshold: the value at which the line is no longer said; evidence: where its number stands",)
-    return Answer(f"memo.{name}", _TEXT[name], rows, tuple(reading), notes=notes, **more)
+_MARK: Final = (
+    "threshold: the one value that decides a line. From there on, on the better side, its criterion is met; "
+    "short of it, it is not."
+)
+_CLEAR: Final = (
+    "about the service it lies on the better side of what is asked for (at most a tenth, at most half, no "
+    "gap) by three standard errors or the smallest clear effect, so that chance meets no criterion."
+)
+_TURN: Final = "threshold: the value at which the line turns."
+_EVIDENCE: Final = "evidence: the answer in which the number stands."
+
+
+def _answer(
+    name: str, rows: Sequence[Mapping[str, Any]], reading: Sequence[str], *notes: str, **more: Any
+) -> Answer:
+    return Answer(f"memo.{name}", _TEXT[name], rows, tuple(reading), notes=(*notes, _EVIDENCE), **more)
 
 
 def _sentence(finding: Finding) -> str:
-    return f"{finding.text}. This turns {finding.flips_when}."
+    return f"{finding.text}. This turns {finding.turns}."
 
 
 def _strengths(inputs: Inputs) -> Answer:
@@ -63,7 +76,8 @@ def _strengths(inputs: Inputs) -> Answer:
     if not good:
         reading.insert(0, "No strength is clear.")
     facts = {"strength_count": len(good), "unclear_count": len(unclear)}
-    return _answer("strengths", [finding.row() for finding in (*good, *unclear)], reading, facts=facts)
+    rows = [finding.row() for finding in (*good, *unclear)]
+    return _answer("strengths", rows, reading, _MARK, _CLEAR, facts=facts)
 
 
 def _technical_issues(inputs: Inputs) -> Answer:
@@ -71,7 +85,8 @@ def _technical_issues(inputs: Inputs) -> Answer:
     bad = [finding for finding in found if finding.state == "bad"]
     reading = [_sentence(finding) for finding in bad] or ["No technical issue is clear."]
     facts = {"issue_count": len(bad)}
-    return _answer("technical_issues", [finding.row() for finding in bad], reading, facts=facts)
+    rows = [finding.row() for finding in bad]
+    return _answer("technical_issues", rows, reading, _MARK, _CLEAR, facts=facts)
 
 
 def _actions(inputs: Inputs) -> Answer:
@@ -84,7 +99,7 @@ def _actions(inputs: Inputs) -> Answer:
         reach = "" if finding.affected is None else f", for {words.plural(finding.affected, 'subscriber')}"
         reading.append(f"{line}{reach}: {finding.stated}.")
     reading = reading or ["No issue is clear, so no action follows."]
-    return _answer("actions", rows, reading, facts={"action_count": len(rows)})
+    return _answer("actions", rows, reading, _MARK, _CLEAR, facts={"action_count": len(rows)})
 
 
 # Plans
@@ -111,7 +126,7 @@ def _application_plans(inputs: Inputs) -> Answer:
                 reading.append(f"{row['line']}. This turns when {row['flips_when']}.")
     if not apps:
         reading = ["No application can be planned for: there are no totals by application."]
-    return _answer("application_plans", rows, reading, facts={"plan_count": len(rows)})
+    return _answer("application_plans", rows, reading, _TURN, facts={"plan_count": len(rows)})
 
 
 def _group_plan(inputs: Inputs, name: str) -> dict[str, Any] | None:
@@ -167,30 +182,36 @@ def _returns(inputs: Inputs) -> list[dict[str, Any]]:
     id, facts = "satisfaction.retention", facts_of(inputs, "satisfaction.retention")
     rows = []
     for prefix, who, what in (
-        ("heavy_badly_served", "most engaged and worst served", "service for them would protect"),
-        ("cluster_0", "less satisfied", "keeping them, a hypothesis, would protect"),
+        ("heavy_badly_served", "most engaged and worst served", "serving them better"),
+        ("cluster_0", "less satisfied", "satisfying them"),
     ):
         volume, share, count = (
             number(facts, f"{prefix}_{name}") for name in ("total_bytes", "volume_share", "subscriber_count")
         )
         if volume is None or share is None or count is None:
             continue
-        claim = what if share >= WORTH else f"{what} too little to pay for an action:"
-        turns = f"their share of the volume {'falls below' if share >= WORTH else 'reaches'} {WORTH:.0%}"
-        rows.append(
-            line_of(f"{words.plural(count, 'subscriber')} are {who}: {claim} {say(volume, 'bytes')}, "
-                    f"{say(share, 'share')} of the volume", share, "share", WORTH, turns, id)
-        )  # fmt: skip
+        worth = share >= WORTH
+        kept = f"{'' if worth else 'too little to pay for an action: '}{say(volume, 'bytes')}"
+        line = (
+            f"{words.plural(count, 'subscriber')} are {who}: if they would otherwise leave (a hypothesis), "
+        )
+        line += f"{what} keeps {kept}, {say(share, 'share')} of the volume"
+        turns = f"their share of the volume {_worth_turns(worth)}"
+        rows.append(line_of(line, share, "share", WORTH, turns, id))
     for finding in of_service(inputs)[0]:
         if finding.evidence != "satisfaction.service_levels" or finding.affected is None:
             continue
         worth = finding.value >= WORTH
         claim = "would gain from better service" if worth else "are too few to pay for an action"
         who = words.plural(finding.affected, "subscriber")
-        turns = f"{finding.subject} {'falls below' if worth else 'reaches'} {WORTH:.0%}"
+        turns = f"{finding.subject} {_worth_turns(worth)}"
         line = f"{who} with {finding.subject.removeprefix('the share with ')} {claim}"
         rows.append(line_of(line, finding.value, "share", WORTH, turns, finding.evidence))
     return rows
+
+
+def _worth_turns(worth: bool) -> str:
+    return f"{'falls below' if worth else 'reaches'} {say(WORTH, 'share')}"
 
 
 def _expected_returns(inputs: Inputs) -> Answer:
@@ -202,7 +223,7 @@ def _expected_returns(inputs: Inputs) -> Answer:
             "No money is named: the data hold no tariff, revenue or cost. A return is one of these volumes "
             "or counts times revenue per byte or per subscriber, times the share that an action really moves."
         )
-    return _answer("expected_returns", rows, reading, facts={"return_count": len(rows)})
+    return _answer("expected_returns", rows, reading, _TURN, facts={"return_count": len(rows)})
 
 
 # Limits and recommendation
@@ -221,7 +242,7 @@ def _limits(inputs: Inputs) -> Answer:
         "met_count": len(found) - len(failed),
         "missing_count": len(missing),
     }
-    return _answer("limits", [*rows, *standing], reading, facts=facts)
+    return _answer("limits", [*rows, *standing], reading, _MARK, facts=facts)
 
 
 def _lacking_plans(inputs: Inputs) -> list[str]:
@@ -245,35 +266,47 @@ def _recommendation(inputs: Inputs) -> Answer:
     service, data = of_service(inputs)[0], of_data(inputs)[0]
     verdict, shares, bound = _verdict(service, data)
     rows, facts = [], dict[str, float | str | None]({"recommendation": verdict})
+    turns = _turns(verdict, service, data)
     for label, found, share in zip(("service", "data"), (service, data), shares, strict=True):
         met = round(share * len(found))
         facts |= {f"{label}_met_count": met, f"{label}_count": len(found)}
-        turns = _turns(verdict, len(found), len(service) < LEAST_JUDGED)
         counted = words.plural(len(found), f"{label} criterion", f"{label} criteria")
         evidence = "memo.strengths" if label == "service" else "memo.limits"
         rows.append(line_of(f"{met} of {counted} met", share, "share", bound, turns, evidence))
     said = " the conditions below are met" if verdict == "buy only if" else ""
     reading = [
         f"Recommendation: {verdict}{said}.",
-        f"{rows[0]['line']}, {rows[1]['line']}; a buy needs {BUY_SHARE:.0%} of each, a conditional one "
-        f"{CONDITION_SHARE:.0%}, and at least {LEAST_JUDGED} service criteria judged.",
+        f"{rows[0]['line']}, {rows[1]['line']}: a buy needs {_needed(BUY_SHARE, service, data)}, a buy on "
+        f"conditions {_needed(CONDITION_SHARE, service, data)}. This turns when {turns}.",
     ]
     if verdict != "buy":
         open_ = [finding for finding in (*service, *data) if finding.state != "good"]
-        rows += [finding.row(f"Condition: {finding.action}") for finding in open_]
-        reading += [f"Condition: {f.action}. It is met when {f.wanted}." for f in open_]
-    return _answer("recommendation", rows, reading, facts=facts)
+        rows += [finding.row(f"Condition: {finding.wanted}") for finding in open_]
+        reading += [f"Condition: {f.wanted}. Until then, {f.action}." for f in open_]
+    return _answer("recommendation", rows, reading, _MARK, _CLEAR, facts=facts)
 
 
-def _turns(verdict: str, count: int, too_few: bool) -> str:
-    buy, condition = (math.ceil(share * count) for share in (BUY_SHARE, CONDITION_SHARE))
-    if too_few:
+def _least(share: float, found: Sequence[Finding]) -> int:
+    return math.ceil(share * len(found))
+
+
+def _needed(share: float, service: Sequence[Finding], data: Sequence[Finding]) -> str:
+    return f"{_least(share, service)} and {_least(share, data)} ({100 * share:.0f} %)"
+
+
+def _turns(verdict: str, service: Sequence[Finding], data: Sequence[Finding]) -> str:
+    """When the recommendation would be another, in words."""
+    if len(service) < LEAST_JUDGED:
         return f"at least {LEAST_JUDGED} service criteria can be judged"
+    (buy, buy_data), (some, some_data) = (
+        (_least(share, service), _least(share, data)) for share in (BUY_SHARE, CONDITION_SHARE)
+    )
     if verdict == "buy":
-        return f"fewer than {buy} are met"
+        return f"fewer than {buy} service or {buy_data} data criteria are met"
     if verdict == "buy only if":
-        return f"fewer than {condition} are met, or at least {buy} and {BUY_SHARE:.0%} of the other kind"
-    return f"at least {condition} are met and {CONDITION_SHARE:.0%} of the other kind"
+        more = f"at least {buy} service and {buy_data} data criteria are met (buy)"
+        return f"{more} or fewer than {some} service or {some_data} data criteria (do not buy)"
+    return f"at least {some} service and {some_data} data criteria are met"
 
 
 _ANSWERS: Final = {

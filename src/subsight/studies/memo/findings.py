@@ -76,38 +76,35 @@ class Finding:
         return f"{'an R2 of ' if self.unit == 'R2' else ''}{self.amount} {self.measure}"
 
     @property
+    def mark(self) -> float:
+        """The one number that decides: the finding is good from there on, and not short of it."""
+        return self.threshold + (-self.band if self.better == "low" else self.band)
+
+    @property
     def wanted(self) -> str:
-        """When the finding would be good, in words."""
-        sign = -1 if self.better == "low" else 1
-        limit = say(self.threshold + sign * self.band, self.unit)
-        bound = f"{'at most' if self.better == 'low' else 'at least'} {limit}"
+        """When the finding would be good, in words, and how far it is from there."""
+        bound = f"{'at most' if self.better == 'low' else 'at least'} {say(self.mark, self.unit)}"
         now = "" if self.state == "good" else f" (now {self.amount})"
         if self.measure.startswith("of "):
             return f"{bound} {self.measure}{now}"
         return f"{'R2' if self.unit == 'R2' else 'the gap'} {self.measure} is {bound}{now}"
 
     @property
-    def edge(self) -> float:
-        """The number at which the sentence is no longer said."""
-        side = {"good": 1.0, "bad": -1.0, "unclear": 0.0}[self.state]
-        return self.threshold + side * self.band * (-1 if self.better == "low" else 1)
-
-    @property
-    def flips_when(self) -> str:
-        """When another sentence would be said."""
-        low, high = (say(self.threshold + s * self.band, self.unit) for s in (-1, 1))
-        if self.state == "unclear":
-            return f"below {low} or above {high}"
-        return f"above {say(self.edge, self.unit)}" if _rises(self) else f"below {say(self.edge, self.unit)}"
+    def turns(self) -> str:
+        """Where the sentence turns, in words: beyond the mark for a strength, at the mark for all else."""
+        beyond, within = ("above", "less") if self.better == "low" else ("below", "more")
+        if self.state == "good":
+            return f"{beyond} {say(self.mark, self.unit)}"
+        met = f"at {say(self.mark, self.unit)} or {within}"
+        if self.state == "bad":
+            return met
+        issue = say(2 * self.threshold - self.mark, self.unit)
+        return f"{met} (a strength) and {beyond} {issue} (an issue)"
 
     def row(self, line: str | None = None) -> dict[str, Any]:
         """The finding as a line of the memo."""
-        flips = f"{self.subject} {self.flips_when}"
-        return line_of(line or self.text, self.value, self.unit, self.edge, flips, self.evidence)
-
-
-def _rises(finding: Finding) -> bool:
-    return (finding.state == "good") == (finding.better == "low")
+        flips = f"{self.subject} {self.turns}"
+        return line_of(line or self.text, self.value, self.unit, self.mark, flips, self.evidence)
 
 
 def say(value: float, unit: str) -> str:
@@ -126,7 +123,10 @@ def say(value: float, unit: str) -> str:
 
 @dataclass(frozen=True)
 class _Rule:
-    """Where a finding's numbers stand: names of facts of the answer `evidence`."""
+    """Where a finding's numbers stand: names of facts of the answer `evidence`.
+
+    `{level}` in `measure` is the service level that the answer measured against.
+    """
 
     evidence: str
     value: str
@@ -147,17 +147,17 @@ _LEVELS: Final = "satisfaction.service_levels"
 _SERVICE: Final = (
     _Rule(_LEVELS, "rtt_ms_short_share", 0.1, "low", "the share with long round-trip times",
           "Round-trip times are short", "Round-trip times are long",
-          "of the measured subscribers are above the service level",
+          "of the measured subscribers are above {level}",
           "shorten paths where round-trip times are long",
           count="rtt_ms_measured_count", affected="rtt_ms_short_count"),
     _Rule(_LEVELS, "throughput_kbps_short_share", 0.1, "low", "the share with low throughput",
           "Throughput is sufficient", "Throughput is low",
-          "of the measured subscribers are below the service level",
+          "of the measured subscribers are below {level}",
           "find out whether low throughput is lack of capacity or of demand, and add capacity where it is",
           count="throughput_kbps_measured_count", affected="throughput_kbps_short_count"),
     _Rule(_LEVELS, "retransmission_share_short_share", 0.1, "low", "the share with much retransmission",
           "Little is sent twice", "Much is sent twice",
-          "of the measured subscribers are above the service level",
+          "of the measured subscribers have more than {level} of their volume sent again",
           "look for radio and transport losses where much is retransmitted",
           count="retransmission_share_measured_count", affected="retransmission_share_short_count"),
     _Rule("satisfaction.served", "engaged_gap", 0.0, "high",
@@ -201,8 +201,10 @@ def of_service(inputs: Inputs) -> tuple[list[Finding], list[str]]:
             lacking.append(rule.evidence)
             continue
         affected = number(facts, rule.affected) if rule.affected else None
+        stem = rule.value.removesuffix("_short_share")
+        measure = rule.measure.format(level=words.say(number(facts, f"{stem}_level"), stem))
         found.append(
-            Finding(rule.subject, rule.good, rule.bad, rule.measure, value, rule.unit,
+            Finding(rule.subject, rule.good, rule.bad, measure, value, rule.unit,
                     rule.threshold, rule.better,
                     rule.evidence, band, rule.action, affected, at_most)
         )  # fmt: skip

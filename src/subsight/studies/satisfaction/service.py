@@ -157,6 +157,7 @@ def _service_levels(inputs: Inputs) -> Answer:
         )  # fmt: skip
         share = safe(count, measured, inputs.settings.minimum_group)
         facts |= {f"{stem}_short_share": share, f"{stem}_measured_count": measured}
+        facts[f"{stem}_level"] = level
         facts[f"{stem}_short_count"] = None if share is None else count
         facts |= at_most(f"{stem}_short_share", count, measured, inputs.settings.minimum_group)
         if measured:
