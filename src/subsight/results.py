@@ -233,9 +233,8 @@ def respectful(answer: Answer, minimum_group: int) -> Answer:
     rows, count = suppress(answer.rows, answer.group_size, minimum_group)
     if not count:
         return answer
-    counted = "sessions" if answer.group_size == "session_count" else "subscribers"
     note = (
-        f"{count} of {len(rows)} groups are not shown: fewer than {minimum_group} {counted}, "
+        f"{count} of {len(rows)} groups are not shown: fewer than {minimum_group} subscribers, "
         "or the next smallest where a total would reveal one."
     )
     return replace(answer, rows=rows, notes=(*answer.notes, note))

@@ -14,6 +14,7 @@ import pytest
 from subsight.answers import Answer, dumps
 from subsight.contracts import Application
 from subsight.enrich import treatment
+from subsight.results import respectful
 from subsight.settings import Settings
 from subsight.store import Store, open_store
 from subsight.studies import Inputs, charts
@@ -246,6 +247,18 @@ def test_long_tails_get_logarithmic_bins_and_zeros_one_of_their_own(duckdb_store
     assert (rows[0]["bin_low"], rows[0]["session_count"]) == (0, 2)
     assert [row["session_count"] for row in rows[1:]] == list(counts)
     assert [row["bin_low"] for row in rows[1:]] == pytest.approx(np.exp(edges[:-1]))
+
+
+def test_a_bin_of_many_sessions_of_few_subscribers_is_not_told(duckdb_store: Store) -> None:
+    # 100 subscribers with a session each at 0 ms, and 40 sessions of one of them at 240 ms.
+    ids = [*range(100), *[0] * 40]
+    given = {"rtt_dl_ms": [0.0] * 100 + [240.0] * 40, "subscriber_hash": ids,
+             "subscriber_id": [f"s{i}" for i in ids]}  # fmt: skip
+    answer = ask(duckdb_store, "plot_service", given)
+    first, last = answer.rows[0], answer.rows[-1]
+    assert (first["session_count"], first["subscriber_count"]) == (100, 100)
+    assert (last["session_count"], last["subscriber_count"]) == (40, 1)
+    assert respectful(answer, 15).rows[-1]["session_count"] is None
 
 
 def test_every_observed_measure_is_plotted_once(duckdb_store: Store) -> None:
