@@ -389,7 +389,9 @@ def test_conclusions_that_change(duckdb_store: Store, comparison: Mapping[str, A
 def test_a_centre_on_the_other_side_changes_conclusions(duckdb_store: Store) -> None:
     turned = repeat(duckdb_store, [[1.0, -1.0, -1.0], [-1.0, 0.1, 1.0]])
     # Cluster 1 moved across by a hair only, which is no clear difference.
-    assert "On the other side of the mean: round-trip time of cluster 0." in turned.reading
+    assert (
+        "Fitted so, these turn to the other side of the mean: round-trip time of cluster 0." in turned.reading
+    )
     assert turned.reading[-1].endswith("what the groups stand for depends on fill-in.")
 
 

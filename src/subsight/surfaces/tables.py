@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from subsight.surfaces.report.tables import said
 from subsight.surfaces.report.words import phrase
-from subsight.units import format_value, unit_of
 
 if TYPE_CHECKING:
     from subsight.answers import Answer
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["print_answer", "print_evidence", "print_inspection", "print_subscriber"]
 
 _WIDE = 400
+Say = Callable[[str, Mapping[str, Any]], str]
 
 
 def _console() -> Console:
@@ -31,26 +34,61 @@ def _console() -> Console:
     return console
 
 
-def _cell(name: str, value: Any) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return format_value(value, unit_of(name))
-    if name.endswith("_id") and len(str(value)) == 32:
-        return f"{str(value)[:8]}…"
-    return str(value)
+def _named(name: str, row: Mapping[str, Any]) -> str:
+    """As `said`, but names of columns stay as a mapping or a query writes them."""
+    value = row[name]
+    return value if isinstance(value, str) and name != "subscriber_id" else said(name, row)
 
 
-def _table(rows: Sequence[Mapping[str, Any]], limit: int) -> Table:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_GAP: Final = 2
+_PROSE: Final = 28
+"""A text longer than that may be broken into lines; a number or a name never is."""
+
+
+def _tables(rows: Sequence[Mapping[str, Any]], say: Say, width: int) -> list[Table]:
+    """The rows as one table, or as several side by side in turn where the columns are too many.
+
+    Each repeats the first column, so that no number is ever cut in two.
+    """
+    cells = {name: [say(name, row) for row in rows] for name in rows[0]}
+    names = [name for name in rows[0] if any(cells[name])]
+    least = {name: min(_PROSE, _width(name, cells[name])) for name in names}
+    first, *others = names
+    blocks: list[list[str]] = [[first]]
+    for name in others:
+        # Rich may lay a gap aside at either edge too.
+        taken = sum(least[n] + _GAP for n in [*blocks[-1], name]) + _GAP
+        if taken > width and len(blocks[-1]) > 1:
+            blocks.append([first])
+        blocks[-1].append(name)
+    return [_block(block, cells, rows[0], least) for block in blocks]
+
+
+def _width(name: str, cells: Sequence[str]) -> int:
+    return max(map(len, [*cells, *phrase(name).split(" ")]))
+
+
+def _block(
+    names: Sequence[str], cells: Mapping[str, Sequence[str]], row: Mapping[str, Any], least: Mapping[str, int]
+) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, value in rows[0].items():
-        numeric = isinstance(value, int | float) and not isinstance(value, bool)
-        table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
-    for row in rows[:limit]:
-        table.add_row(*(Text(_cell(name, value)) for name, value in row.items()))
+    for name in names:
+        justify: Literal["left", "right"] = "right" if _is_number(row[name]) else "left"
+        table.add_column(phrase(name), justify=justify, overflow="fold", min_width=least[name])
+    for line in zip(*(cells[name] for name in names), strict=True):
+        table.add_row(*map(Text, line))
     return table
+
+
+def _print_rows(console: Console, rows: Sequence[Mapping[str, Any]], say: Say = _named) -> None:
+    for i, table in enumerate(_tables(rows, say, console.width)):
+        if i:
+            console.print()
+        console.print(table)
 
 
 def print_answer(answer: Answer, limit: int) -> None:
@@ -58,13 +96,23 @@ def print_answer(answer: Answer, limit: int) -> None:
     console = _console()
     console.print(Text(f"\n{answer.question}", style="bold"), Text(f"[{answer.id}]", style="dim"))
     if answer.rows:
-        console.print(_table(answer.rows, limit))
+        _print_rows(console, answer.rows[:limit], said)
         if len(answer.rows) > limit:
             console.print(Text(f"... {len(answer.rows) - limit} more rows (--rows)", style="dim"))
     for sentence in answer.reading:
-        console.print(Text(f"  {sentence}"))
+        console.print(Padding(Text(sentence), (0, 0, 0, 2), expand=False))
     for note in answer.notes:
-        console.print(Text(f"  note: {note}", style="dim"))
+        console.print(
+            Padding(Text(f"note: {_in_words(note, answer.columns)}", style="dim"), (0, 0, 0, 2), expand=False)
+        )
+
+
+def _in_words(text: str, names: Sequence[str]) -> str:
+    """A note with the columns that it mentions said as the table above says them."""
+    for name in sorted(names, key=len, reverse=True):
+        if "_" in name:
+            text = re.sub(rf"\b{name}\b", phrase(name), text)
+    return text
 
 
 def print_subscriber(found: Mapping[str, Any]) -> None:
@@ -74,10 +122,10 @@ def print_subscriber(found: Mapping[str, Any]) -> None:
     scores = {name for name in found if name.startswith(("engagement_", "experience_", "satisfaction_"))}
     names = [name for name in found if name != "subscriber_id" and found[name] is not None]
     rows = [
-        {"": phrase(name), " ": _cell(name, found[name])}
+        {"": phrase(name), " ": said(name, found)}
         for name in sorted(names, key=lambda name: name not in scores)
     ]
-    console.print(_table(rows, len(rows)))
+    _print_rows(console, rows)
 
 
 def print_inspection(found: Inspection) -> None:
@@ -87,13 +135,13 @@ def print_inspection(found: Inspection) -> None:
     facts = value["file"]
     console.print(Text(", ".join(f"{k} {v}" for k, v in facts.items() if v not in (None, ""))))
     console.print(Text(f"mapping {value['mapping']}\n"))
-    console.print(_table(value["columns"], len(value["columns"])))
+    _print_rows(console, value["columns"])
     if value["findings"]:
         console.print(Text("\nWhat the data say", style="bold"))
-        console.print(_table(value["findings"], len(value["findings"])))
+        _print_rows(console, value["findings"])
     if value["rejects"]:
         console.print(Text("\nRecords that would be rejected", style="bold"))
-        console.print(_table(value["rejects"], 20))
+        _print_rows(console, value["rejects"][:20])
 
 
 def print_evidence(evidence: Evidence) -> None:
@@ -110,9 +158,9 @@ def print_evidence(evidence: Evidence) -> None:
         }
         for c in evidence.checksum
     ]
-    console.print(_table(checks, len(checks)))
+    _print_rows(console, checks)
     for note in evidence.notes:
         console.print(Text(f"note: {note}", style="dim"))
     console.print(Text(f"\n{evidence.select}", style="bold"))
     if evidence.rows:
-        console.print(_table(evidence.rows, 5))
+        _print_rows(console, evidence.rows[:5])

@@ -212,9 +212,9 @@ def _observed(inputs: Inputs) -> Answer:
     reading, verdict = _verdict(comparison, _turned(everyone, observed))
     notes = (
         "Observed: both directions of all three metrics in at least one session.",
-        f"Conclusions are called unchanged where at least {_SAME:.0%} of the observed subscribers keep their "
-        f"group, the adjusted Rand index is at least {_AGREEMENT}, scores correlate by at least {_SAME}, and "
-        "no group's centre moves to the other side of the mean.",
+        f"Conclusions are called unchanged where at least {100 * _SAME:.0f} % of the observed subscribers "
+        f"keep their group, the adjusted Rand index is at least {_AGREEMENT}, scores correlate by at least "
+        f"{_SAME}, and no group's centre moves to the other side of the mean.",
         "Centres are in the units of the metrics; z-scores are against each fit's own subscribers.",
     )
     facts = {
@@ -296,11 +296,11 @@ def _verdict(comparison: Mapping[str, Any], turned: Sequence[str]) -> tuple[list
         f"(adjusted Rand index {rand:.2f}).",
         "The scores cannot be correlated: one of them does not vary."
         if r is None
-        else f"Both experience scores of them show {words.correlation(r, comparison['subscriber_count'])} "
-        f"(r = {r:.2f}).",
+        else "Their experience scores by the two fits show "
+        f"{words.correlation(r, comparison['subscriber_count'])} (r = {r:.2f}).",
     ]
     if turned:
-        reading.append(f"On the other side of the mean: {words.listing(turned)}.")
+        reading.append(f"Fitted so, these turn to the other side of the mean: {words.listing(turned)}.")
     broken = []
     if same < _SAME or rand < _AGREEMENT:
         broken.append("who belongs to which group")

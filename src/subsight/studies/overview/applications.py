@@ -341,7 +341,8 @@ def components(inputs: Inputs) -> Answer:
         notes=(
             "PCA on z-scores of raw sums per subscriber (the correlation matrix); each component's sign "
             "makes its largest loading positive. A component stands out where it explains clearly more "
-            f"than an even share: by {LEAST_EFFECT:.0%} and by what chance would give unrelated volumes.",
+            f"than an even share: by {100 * LEAST_EFFECT:.0f} % and by what chance would give unrelated "
+            "volumes.",
         ),
     )
 
@@ -359,7 +360,8 @@ def _component_bullets(
     stand_out = sum(share >= bound for share in shares)
     bullets = [
         f"The first component explains {say(shares[0], 'a_share')} of the variance where an even share "
-        f"would be {say(even, 'a_share')}; {_needed(shares)} of {len(shares)} are needed for {_ENOUGH:.0%}."
+        f"would be {say(even, 'a_share')}; {_needed(shares)} of {len(shares)} are needed for "
+        f"{100 * _ENOUGH:.0f} %."
     ]
     if stand_out == 0:
         return (

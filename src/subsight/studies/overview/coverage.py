@@ -47,8 +47,8 @@ def coverage(inputs: Inputs) -> Answer:
         notes=(
             f"A session belongs to the local day on which it starts (zone {inputs.settings.time_zone}). "
             "The days that hold most sessions are the shortest run of days with at least "
-            f"{_CORE_SHARE:.0%} of them; the extract is called bunched where that run is at most "
-            f"{_BUNCHED:.0%} of the span.",
+            f"{100 * _CORE_SHARE:.0f} % of them; the extract is called bunched where that run is at most "
+            f"{100 * _BUNCHED:.0f} % of the span.",
         ),
     )
 
@@ -123,7 +123,7 @@ def _periods(inputs: Inputs) -> str:
     counted = share
     if 0 < both < inputs.settings.minimum_group:
         counted = f"fewer than {inputs.settings.minimum_group}"
-    rule = f"(at least {limit:.0%} are needed)"
+    rule = f"(at least {100 * limit:.0f} % are needed)"
     if periods["comparable"]:
         return (
             f"The halves {spans[0]} and {spans[1]} can be compared: {counted} of subscribers are in both "

@@ -295,8 +295,9 @@ def times(inputs: Inputs) -> Answer:
         facts={"session_count": total},
         group_size="subscriber_count",
         notes=(
-            f"Hours of the zone {inputs.settings.time_zone}. An hour stands out from {LEAST_EFFECT:.0%} and "
-            f"{LEAST_ERRORS:.0f} Poisson errors off an even share on. Sessions by day: overview.coverage.",
+            f"Hours of the zone {inputs.settings.time_zone}. An hour stands out from "
+            f"{100 * LEAST_EFFECT:.0f} % and {LEAST_ERRORS:.0f} Poisson errors off an even share on. "
+            "Sessions by day: overview.coverage.",
         ),
     )
 

@@ -460,8 +460,8 @@ def _dispersion_reading(
             format_value(most[f"standard_deviation_{k}"], most["unit"]) for k in ("raw", "treated")
         )
         reading.append(
-            f"Treatment cuts the standard deviation of {len(clear)} by {LEAST_EFFECT:.0%} or more, of "
-            f"{_said(inputs, most)} from {before} to {after}: treated values understate "
+            f"Treatment cuts the standard deviation of {len(clear)} by {100 * LEAST_EFFECT:.0f} % or more, "
+            f"of {_said(inputs, most)} from {before} to {after}: treated values understate "
             "the spread."
         )
     else:

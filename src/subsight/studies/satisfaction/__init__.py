@@ -170,8 +170,9 @@ def _top(inputs: Inputs) -> Answer:
         f"{rows[0]['satisfaction_score']:.3g}." if len(rows) == _TOP else
         f"There are only {words.plural(len(rows), 'subscriber')} with a satisfaction score.",
         "A large distance may also come from being worse than the worst centroid: of these "
-        f"{len(rows)}, {worse[0]} have an engagement index of 0 and {worse[1]} an experience index of 0, and "
-        f"{below} have a satisfaction index below the median of all subscribers.",
+        f"{len(rows)}, {worse[0] or 'none'} have an engagement index of 0, {worse[1] or 'none'} an "
+        f"experience index of 0, and {below or 'none'} a satisfaction index below the median of all "
+        "subscribers.",
     )  # fmt: skip
     facts = {"subscriber_count": len(rows), "below_median_index_count": below,
              "engagement_index_0_count": worse[0], "experience_index_0_count": worse[1]}  # fmt: skip

@@ -70,9 +70,14 @@ def _errors(fit: Mapping[str, Any]) -> str:
     deciles = fit["residual_deciles"]
     return (
         f"On {words.plural(fit['rows_test'], 'held-out subscriber')} R2 is {r2}, the mean absolute error "
-        f"{fit['mae']:.3g} against {fit['baseline_mae']:.3g} for always saying the mean; "
-        f"eight in ten residuals lie between {deciles[1]:.3g} and {deciles[9]:.3g}."
+        f"{_amount(fit['mae'])} against {_amount(fit['baseline_mae'])} for always saying the mean; "
+        f"eight in ten residuals lie between {_amount(deciles[1])} and {_amount(deciles[9])}."
     )
+
+
+def _amount(value: float) -> str:
+    """A number on the scale of a score; what rounding leaves of none is none."""
+    return f"{value:.3g}" if abs(value) > 1e-9 else "0"
 
 
 def _identity(model: Mapping[str, Any]) -> tuple[str, ...]:
@@ -83,7 +88,7 @@ def _identity(model: Mapping[str, Any]) -> tuple[str, ...]:
     exact = fit["r2"] is not None and fit["r2"] > 1 - 1e-9
     return (
         "An identity, not a finding: the score is computed from both features, and the fit returns "
-        f"{weights}, intercept {p['intercept']:.1g}.",
+        f"{weights}, intercept {_amount(p['intercept'])}.",
         _errors(fit),
         "The fit is exact, as the definition says." if exact else
         "The fit is not exact, so the scores do not follow the definition.",

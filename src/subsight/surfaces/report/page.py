@@ -243,5 +243,7 @@ def _numbers(record: Mapping[str, Any]) -> tuple[Table | None, str]:
 def _by_feature(label: str, vectors: Sequence[Sequence[float]], features: Sequence[str]) -> Table | None:
     # A feature's unit goes: these numbers are not in it.
     names = [phrase(feature).replace(" ", "_") for feature in features]
-    rows = [{label: str(i), **dict(zip(names, vector, strict=False))} for i, vector in enumerate(vectors)]
+    # As the studies call them: clusters count from 0, components from PC1.
+    called = [f"PC{i + 1}" if label == "component" else str(i) for i in range(len(vectors))]
+    rows = [{label: called[i], **dict(zip(names, vector, strict=False))} for i, vector in enumerate(vectors)]
     return table(rows, ())

@@ -21,7 +21,7 @@ from subsight.units import FACTORS
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["Cell", "Head", "Table", "breakable", "link", "note", "table"]
+__all__ = ["Cell", "Head", "Table", "breakable", "link", "note", "said", "table"]
 
 _PARTS: Final = re.compile(
     r"(?P<id>\b[a-z][a-z0-9_]*\.[a-z0-9_]+\b)"
@@ -176,10 +176,24 @@ def _row_unit(row: Mapping[str, Any]) -> str | None:
     return None
 
 
+def said(name: str, row: Mapping[str, Any]) -> str:
+    """A row's value in a column as plain text: in words, in the unit of its column or of its row."""
+    value = row.get(name)
+    if isinstance(value, str):
+        if _is_pseudonym(value):
+            return f"{value[:8]}…"
+        if name == "unit":
+            return "" if _says_unit(row) else unit_text(value)
+    return cell_text(value, _unit(name, _row_unit(row)))
+
+
+def _unit(name: str, row_unit: str | None) -> str | None:
+    unit = column_unit(name)
+    return row_unit if unit is None and _stem(name) in _IN_ROW_UNIT else unit
+
+
 def _cell(value: Any, head: Head, row_unit: str | None, known: Collection[str]) -> Cell:
-    unit = column_unit(head.name)
-    if unit is None and _stem(head.name) in _IN_ROW_UNIT:
-        unit = row_unit
+    unit = _unit(head.name, row_unit)
     if isinstance(value, str):
         if _is_pseudonym(value):
             return Cell(f"{value[:8]}…", value, head)
