@@ -449,7 +449,7 @@ def test_bunched_and_even_extracts_are_told_apart(duckdb_store: Store) -> None:
 def test_periods_are_compared_or_refused(duckdb_store: Store) -> None:
     even = {f"2026-03-{n:02}": 100 for n in range(1, 11)}
     yes = ask(duckdb_store, "coverage", quality=quality(even, halves(80, True)))
-    assert "can be compared: 66.7 % of subscribers are in both (at least 50% are needed)" in said(yes)
+    assert "can be compared: 66.7 % of subscribers are in both (at least 50 % are needed)" in said(yes)
     assert yes.facts["periods_comparable"] == "yes"
     no = ask(duckdb_store, "coverage", quality=quality(even, halves(20, False)))
     assert "cannot be compared: 11.1 % of subscribers" in said(no)
