@@ -22,6 +22,7 @@ from subsight.errors import ConfigurationError, NotFoundError
 from subsight.lifecycle import audit
 from subsight.lifecycle.audit import AuditLog
 from subsight.lifecycle.experiments import Comparison, compare, interval, is_challenged, weighted
+from subsight.lifecycle.feedback import Inbox
 from subsight.lifecycle.registry import Registry
 from subsight.surfaces import cli
 from subsight.workspace import Workspace
@@ -283,6 +284,24 @@ def test_answers_can_be_the_outcomes(story: Story) -> None:
     })  # fmt: skip
     found = story.found(answers=answers)
     assert (found.rows, found.arms["champion"]["mae"], found.arms["challenger"]["mae"]) == (1, 0.5, 0.75)
+
+
+def test_the_feedback_model_is_compared_on_what_people_answered(story: Story) -> None:
+    for _ in range(2):
+        story.registry.register("feedback", {}, {"is_promotable": True, "reasons": []})
+    story.registry.promote("feedback", 1)
+    story.registry.challenge("feedback", 2)
+    story.log(1, *[story.shadow(i, 0.5, 0.75, model="feedback") for i in (1, 2)])
+    # The scores of a run are no answers.
+    story.publish(2, {1: 0.5, 2: 0.5})
+    inbox = Inbox(story.workspace)
+    for person, day, csat in ((1, 0.5, 1), (1, 3, 5), (1, 4, 1)):
+        inbox.put({"subscriber_id": who(person), "answered_at": story.at(day).isoformat(), "csat": csat})
+    found = json.loads(story.said("--model", "feedback", "--format", "json"))
+    # CSAT 5 of 1 to 5 is 1: |0.5 - 1| and |0.75 - 1|.
+    assert found["arms"] == {"champion": {"rows": 1, "mae": 0.5}, "challenger": {"rows": 1, "mae": 0.25}}
+    assert "next: bring answers" in story.said("--model", "feedback")
+    assert compare(story.workspace, "feedback").rows == 0
 
 
 def test_no_order_of_answers_changes_an_ab(story: Story) -> None:
