@@ -56,29 +56,32 @@ def _tables(rows: Sequence[Mapping[str, Any]], say: Say, width: int) -> list[Tab
     """
     cells = {name: [say(name, row) for row in rows] for name in rows[0]}
     names = [name for name in rows[0] if any(cells[name])]
-    least = {name: min(_PROSE, _width(name, cells[name])) for name in names}
+    least = {name: min(_PROSE, _width(cells[name], phrase(name).split(" "))) for name in names}
     first, *others = names
     blocks: list[list[str]] = [[first]]
     for name in others:
-        # Rich may lay a gap aside at either edge too.
-        taken = sum(least[n] + _GAP for n in [*blocks[-1], name]) + _GAP
-        if taken > width and len(blocks[-1]) > 1:
+        if sum(least[n] + _GAP for n in [*blocks[-1], name]) > width and len(blocks[-1]) > 1:
             blocks.append([first])
         blocks[-1].append(name)
-    return [_block(block, cells, rows[0], least) for block in blocks]
+    return [_block(block, cells, rows[0], least, width) for block in blocks]
 
 
-def _width(name: str, cells: Sequence[str]) -> int:
-    return max(map(len, [*cells, *phrase(name).split(" ")]))
+def _width(*texts: Sequence[str]) -> int:
+    return max(len(text) for part in texts for text in part)
 
 
 def _block(
-    names: Sequence[str], cells: Mapping[str, Sequence[str]], row: Mapping[str, Any], least: Mapping[str, int]
-) -> Table:
+    names: Sequence[str], cells: Mapping[str, Sequence[str]], row: Mapping[str, Any],
+    least: Mapping[str, int], width: int,
+) -> Table:  # fmt: skip
     table = Table(box=None, pad_edge=False, header_style="bold")
+    spare = width - sum(least[name] + _GAP for name in names)
     for name in names:
+        # Rich would share a lack of room among all columns: widths are laid out here, so that none is cut.
+        more = min(max(spare, 0), _width(cells[name], [phrase(name)]) - least[name])
+        spare -= more
         justify: Literal["left", "right"] = "right" if _is_number(row[name]) else "left"
-        table.add_column(phrase(name), justify=justify, overflow="fold", min_width=least[name])
+        table.add_column(phrase(name), justify=justify, overflow="fold", width=least[name] + more)
     for line in zip(*(cells[name] for name in names), strict=True):
         table.add_row(*map(Text, line))
     return table
