@@ -129,10 +129,8 @@ def _note_absent(mapping: Mapping, places: dict[str, int], decisions: Decisions)
         wanted = {column.name: column.source, f"{column.name}:milliseconds": column.milliseconds}
         for name, source in wanted.items():
             if source and name not in places:
-                text = (
-                    f"the mapping {mapping.name} takes it from {source!r}, which the file lacks: left empty"
-                )
-                decisions.note(name, "source", "warning", 0, text)
+                text = f"the mapping {mapping.name} takes it from {source!r}, which the file lacks"
+                decisions.note(name, "mapping", "warning", 0, text)
 
 
 def records(store: Store, file: InputFile) -> Frame:
