@@ -238,7 +238,7 @@ def test_findings_of_several_inputs_add_up_and_say_where_they_differ() -> None:
     ]
     (finding,) = merged([[one("in 20% of records")], [one("in 70% of records")], []])
     assert finding["count"] == 4
-    assert str(finding["text"]).startswith("in 20% of records [so in one input; 1 more")
+    assert str(finding["text"]).startswith("in 20% of records (figures of the first input; 1 others")
 
 
 def test_what_is_missing_is_said(duck: Store, tmp_path: Path) -> None:
