@@ -42,8 +42,9 @@ def look(workspace: Workspace, settings: Settings, now: datetime | None = None) 
     """Looks at every champion and keeps what was seen.
 
     The keys: `at`, `run`, `is_due` (whether training is called for), and `models`, by name: `version`,
-    `age_days`, `trained_on` (its run), `drift` (rows of `drift.Drift`), `false_alarms` of `looks` at
-    halves of the training sample, `performance` (see `_performance`), and `reasons` to train.
+    `age_days`, `trained_on` (its run), `is_exact` (by construction), `drift` (rows of `drift.Drift`),
+    `false_alarms` of `looks` at halves of the training sample, `performance` (see `_performance`), and
+    `reasons` to train.
 
     Raises:
         NotFoundError: there is no run or no champion yet.
@@ -104,6 +105,7 @@ def _look_at(
         "version": version.number,
         "age_days": round(age, 2),
         "trained_on": trained_on,
+        "is_exact": version.record["card"]["circular"],
         "drift": [one.to_json() for one in found],
         "looks": _LOOKS if content else 0,
         "false_alarms": alarms,

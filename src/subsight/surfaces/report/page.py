@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from subsight.results import Answer, Results
+from subsight.results import Answer, Results, respectful
 from subsight.surfaces.report.tables import Table, table
 from subsight.surfaces.report.words import phrase, sentence, spelled, unit_label
+from subsight.workspace import Workspace
 
 if TYPE_CHECKING:
     from subsight.surfaces.report import Drawing
@@ -50,6 +51,7 @@ def page(results: Results, drawing: Drawing) -> str:
     from markupsafe import Markup
 
     sections = [_section(results, study) for study in _ordered(results.studies())]
+    sections += _monitoring(results)
     inputs = _quality(results)
     answers = [answer for section in [*sections, inputs] for answer in section.answers]
     for answer in answers:
@@ -100,6 +102,15 @@ def _section(results: Results, study: str) -> Section:
         study, _TITLES.get(study, sentence(phrase(study))), results.answers(study),
         bool(about.get("stale")), about.get("from_run"),
     )  # fmt: skip
+
+
+def _monitoring(results: Results) -> list[Section]:
+    """The models in service of the workspace that the run stands in; nothing where there are none."""
+    from subsight.lifecycle import monitoring
+
+    found = monitoring.answers(Workspace(results.folder.resolve().parent.parent))
+    shown = [respectful(answer, results.minimum_group) for answer in found]
+    return [Section("monitoring", "Models in service", shown)] if shown else []
 
 
 def _quality(results: Results) -> Section:
