@@ -18,7 +18,8 @@ from subsight.workspace import Workspace
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Workspace:
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setattr(watching, "_LOOKS", 10)
     workspace = Workspace.create(tmp_path / "ws")
     publish(workspace, effect=1.0)
     training.train(workspace, load())

@@ -9,12 +9,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from planted_run import publish
 from typer.testing import CliRunner
 
 from subsight.errors import NotFoundError
-from subsight.lifecycle import training, watching
+from subsight.lifecycle import bundle, training, watching
+from subsight.lifecycle.audit import AuditLog
 from subsight.lifecycle.registry import Registry
 from subsight.settings import Settings, load
 from subsight.surfaces import cli
@@ -22,8 +24,9 @@ from subsight.workspace import Workspace
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Workspace:
+def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """Champions trained on a run with an effect of 1."""
+    monkeypatch.setattr(watching, "_LOOKS", 10)
     workspace = Workspace.create(tmp_path / "ws")
     publish(workspace, effect=1.0)
     training.train(workspace, load())
@@ -44,7 +47,7 @@ def test_people_of_the_same_kind_are_no_drift(watched: Workspace) -> None:
     # Every field of the model and its prediction were compared, on all subscribers.
     assert {row["rows_now"] for row in behaviour["drift"]} == {4000}
     assert {"night_share", "handset_manufacturer", "prediction"} <= {r["feature"] for r in behaviour["drift"]}
-    assert behaviour["false_alarms"] <= 5
+    assert (behaviour["false_alarms"], behaviour["looks"]) == (0, 10)
     assert behaviour["performance"]["change_low"] < 0 < behaviour["performance"]["change_high"]
 
 
@@ -84,6 +87,47 @@ def test_age_calls_for_training_when_it_is_set(watched: Workspace) -> None:
         "identity": [], "behaviour": ["schedule"],
     }  # fmt: skip
     assert _triggers(watching.look(watched, load(retrain_days=0), later)) == {"identity": [], "behaviour": []}
+
+
+def _serve(workspace: Workspace, nights: list[float], **more: Any) -> None:
+    """What a service would have written of predictions of the behaviour model."""
+    with AuditLog(workspace.path / "audit") as log:
+        for number, night in enumerate(nights):
+            inputs = {"night_share": night, **more}
+            log.predicted(id=f"{number:024x}", caller="local", subscriber_id=None, inputs=inputs,
+                          output=2.5, model="behaviour", version="1", latency_ms=0.1)  # fmt: skip
+
+
+def test_what_the_service_is_asked_is_compared_as_far_as_it_was_sent(watched: Workspace) -> None:
+    random = np.random.default_rng(3)
+    _serve(watched, random.uniform(0, 1, 500).tolist())
+    model = watching.look(watched, load())["models"]["behaviour"]
+    assert model["asked_count"] == 500
+    # The other fields were never sent: nothing is said of them, nor of predictions that means stand in for.
+    assert [row["feature"] for row in model["asked_drift"]] == ["night_share"]
+    assert model["reasons"] == []
+    _serve(watched, random.uniform(0.6, 1, 1500).tolist(), handset_manufacturer="Apple")
+    model = watching.look(watched, load())["models"]["behaviour"]
+    assert model["asked_count"] == 2000
+    assert {row["feature"]: row["has_drifted"] for row in model["asked_drift"]} == {
+        "night_share": True, "handset_manufacturer": True,
+    }  # fmt: skip
+    (reason,) = model["reasons"]
+    assert reason["why"].startswith("in the service: ")
+    assert model["drift"][0]["has_drifted"] is False
+
+
+def test_a_service_without_a_run_is_watched_by_what_it_is_asked(watched: Workspace, tmp_path: Path) -> None:
+    bundle.pack(watched, tmp_path / "bundle")
+    serving, _ = bundle.begin(tmp_path / "serving", tmp_path / "bundle")
+    found = watching.look(serving, load())
+    assert (found["run"], found["is_due"]) == (None, False)
+    _serve(serving, [0.9] * 200)
+    found = watching.look(serving, load())
+    assert [r["trigger"] for r in found["models"]["behaviour"]["reasons"]] == ["drift"]
+    code, output = _watch(serving)
+    assert code == 20
+    assert "the service was asked 200 times in 30 days: 1 of 1 fields and predictions drifted" in output
 
 
 def test_the_last_look_is_kept_and_one_cut_short_is_none(watched: Workspace) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Drift", "Thresholds", "compare", "false_alarms", "from_bytes", "sample", "to_bytes"]
+__all__ = ["Drift", "Thresholds", "compare", "false_alarms", "from_bytes", "known", "sample", "to_bytes"]
 
 Sample = Mapping[str, Any]
 """By feature: an array of numbers, NaN where unknown, or an array of texts, empty where unknown."""
@@ -150,6 +150,15 @@ def _values(column: Any) -> Any:
     if texts and not isinstance(texts[0], str):
         return np.array([np.nan if value is None else value for value in column], dtype=np.float64)
     return np.array([value or "" for value in column], dtype=str)
+
+
+def known(kept: Sample) -> dict[str, Any]:
+    """A sample without its unknown values: beside values that were sent, what was left out is no drift."""
+    found = {}
+    for name, column in kept.items():
+        values = _values(column)
+        found[name] = values[values != ""] if values.dtype.kind == "U" else values[~_is_unknown(values)]
+    return found
 
 
 def _is_unknown(values: Floats) -> NDArray[np.bool_]:

@@ -9,20 +9,15 @@ In an A/B it assumes besides that whether and when somebody's outcome is known d
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import math
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import msgspec
-
 from subsight.errors import NotFoundError
-from subsight.lifecycle.chains import UNREADABLE, Line, chains
+from subsight.lifecycle.predictions import ANSWER, Ab, Record, Shadow, columns_of, records
 from subsight.lifecycle.registry import Registry
 from subsight.results import Results
 from subsight.workspace import Workspace
@@ -167,7 +162,7 @@ def compare(
     moved = {c["alias"]: datetime.fromisoformat(c["at"]) for c in registry.changes() if c["model"] == name}
     since = max(moved.values())
     log = _Log(aliases["champion"], aliases["challenger"], tolerance)
-    for record in _records(workspace.path / "audit", name, since):
+    for record in records(workspace.path / "audit", name, since):
         log.take(record)
     seen = log.drawn if log.kind == "ab" else log.paired
     outcomes: Iterable[Outcome] = ()
@@ -192,31 +187,6 @@ def compare(
 
 
 # What the audit log says
-
-
-class _Shadow(msgspec.Struct):
-    version: str
-    output: float | None = None
-
-
-class _Ab(msgspec.Struct):
-    challenger: str
-    arm: Literal["champion", "challenger"]
-    share: float
-
-
-class _Record(msgspec.Struct):
-    """A prediction or a batch, as far as a comparison reads it."""
-
-    kind: str
-    at: datetime
-    model: str
-    version: str
-    subscriber_id: str | None = None
-    output: Any = None
-    columns: str = ""
-    shadow: _Shadow | None = None
-    ab: _Ab | None = None
 
 
 @dataclass(frozen=True)
@@ -250,7 +220,7 @@ class _Log:
     _apart: float = 0.0
     _beyond: int = 0
 
-    def take(self, record: _Record) -> None:
+    def take(self, record: Record) -> None:
         """Notes a record, if it is of this champion and this challenger."""
         pair = (str(self.champion), str(self.challenger))
         if record.shadow and (record.version, record.shadow.version) == pair:
@@ -281,7 +251,7 @@ class _Log:
         if subscriber and (subscriber not in self.paired or at < self.paired[subscriber].at):
             self.paired[subscriber] = _Seen(at, output, shadow)
 
-    def _draw(self, record: _Record, ab: _Ab) -> None:
+    def _draw(self, record: Record, ab: Ab) -> None:
         is_challenger, subscriber = ab.arm == "challenger", record.subscriber_id
         self.counted["ab"].rows += 1
         self.counted["ab"].failures += is_challenger and record.version == str(self.champion)
@@ -296,36 +266,13 @@ class _Log:
             self._last, self.kind = at, kind
 
 
-def _records(folder: Path, name: str, since: datetime) -> Iterator[_Record]:
-    """The records of a model's predictions since an instant, file by file."""
-    line_of, record_of = msgspec.json.Decoder(Line), msgspec.json.Decoder(_Record)
-    for path in (path for files in chains(folder).values() for path in files):
-        try:
-            if path.stat().st_mtime < since.timestamp():
-                continue
-            with path.open("rb") as lines:
-                for line in lines:
-                    try:
-                        if line_of.decode(line).kind not in ("prediction", "batch"):
-                            continue
-                        record = record_of.decode(line)
-                    except UNREADABLE:
-                        # The end of what a killed process wrote; `audit verify` says where more is wrong.
-                        continue
-                    if record.model == name and record.at >= since:
-                        yield record
-        except FileNotFoundError:
-            # Retired by rule while this read.
-            continue
-
-
-def _rows(record: _Record, shadow: _Shadow) -> Iterator[tuple[str | None, float, float | None]]:
+def _rows(record: Record, shadow: Shadow) -> Iterator[tuple[str | None, float, float | None]]:
     """Subscriber, answer and the challenger's prediction of each row."""
     if record.kind == "prediction":
         yield record.subscriber_id, record.output, shadow.output
         return
-    columns = msgspec.json.decode(zlib.decompress(base64.b64decode(record.columns)))
-    outputs = columns["satisfaction_score"]
+    columns = columns_of(record)
+    outputs = columns[ANSWER]
     nobody = [None] * len(outputs)
     beside = columns.get("shadow_satisfaction_score", nobody)
     yield from zip(columns.get("subscriber_id", nobody), outputs, beside, strict=True)

@@ -168,10 +168,10 @@ def _drift(seen: Mapping[str, Any]) -> Answer:
     )  # fmt: skip
 
 
-def _moved(name: str, model: Mapping[str, Any], run: str) -> str:
+def _moved(name: str, model: Mapping[str, Any], run: str | None) -> str:
     said = f"{name.capitalize()} {model['version']}: "
     if not model["drift"]:
-        return f"{said}not known, as it came without a sample of its training."
+        return f"{said}not known: there is no run, or it came without a sample of its training."
     moved = [named(row["feature"]) for row in model["drift"] if row["has_drifted"]]
     same = " It was trained on this very run." if model["trained_on"] == run else ""
     alarms = f"{model['false_alarms']} of {model['looks']} looks at unchanged data would alarm."

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from subsight.errors import NotFoundError
 from subsight.lifecycle import drift, examples, training
+from subsight.lifecycle.predictions import asked
 from subsight.lifecycle.predictor import Predictor
 from subsight.lifecycle.registry import Registry, Version
 from subsight.lifecycle.training import PREDICTION, Trained
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["last_look", "look", "notify", "retrain"]
 
 _LOOKS: Final = 100
+_ASKED: Final = timedelta(days=30)
+_LEAST_ASKED: Final = 100
 _WEBHOOK_S: Final = 5
 _NORMAL: Final = 1.96
 _DROP: Final = 0.1
@@ -41,13 +44,15 @@ _log = logging.getLogger("subsight.models")
 def look(workspace: Workspace, settings: Settings, now: datetime | None = None) -> dict[str, Any]:
     """Looks at every champion and keeps what was seen.
 
-    The keys: `at`, `run`, `is_due` (whether training is called for), and `models`, by name: `version`,
-    `age_days`, `trained_on` (its run), `is_exact` (by construction), `drift` (rows of `drift.Drift`),
-    `false_alarms` of `looks` at halves of the training sample, `performance` (see `_performance`), and
-    `reasons` to train.
+    The keys: `at`, `run` (null without one), `is_due` (whether training is called for), and `models`, by
+    name: `version`, `age_days`, `trained_on` (its run), `is_exact` (by construction), `drift` (rows of
+    `drift.Drift`),
+    `asked_count` and `asked_drift` (what the service was asked in the last 30 days, as far as fields were
+    sent), `false_alarms` of `looks` at halves of the training sample, `performance` (see `_performance`),
+    and `reasons` to train.
 
     Raises:
-        NotFoundError: there is no run or no champion yet.
+        NotFoundError: there is no champion yet.
     """
     registry = Registry(workspace)
     names = [name for name in registry.names() if "champion" in registry.aliases(name)]
@@ -59,7 +64,7 @@ def look(workspace: Workspace, settings: Settings, now: datetime | None = None) 
     models = {name: _look_at(workspace, settings, registry, registry.get(name), at) for name in names}
     found = {
         "at": at.isoformat(timespec="seconds"),
-        "run": Results(workspace.run()).manifest["run"],
+        "run": Results(workspace.run()).manifest["run"] if workspace.runs() else None,
         "is_due": any(model["reasons"] for model in models.values()),
         "models": models,
     }
@@ -87,38 +92,55 @@ def last_look(workspace: Workspace) -> dict[str, Any] | None:
 def _look_at(
     workspace: Workspace, settings: Settings, registry: Registry, version: Version, at: datetime
 ) -> dict[str, Any]:
-    predictor, trained_on = Predictor(version), version.entry["source"]["run"]
+    predictor = Predictor(version)
     limits = drift.Thresholds(settings.drift_ks, settings.drift_psi, settings.drift_alarm_rate)
-    content = registry.sample(version)
-    found: list[drift.Drift] = []
-    alarms = 0
-    if content:
-        before = drift.from_bytes(content)
-        everybody = examples.population(workspace, settings, version.name)
-        known = {name: column for name, column in everybody.items() if name in predictor.fields}
-        rows = len(next(iter(known.values()))) if known else 0
-        found = drift.compare(before, {**known, PREDICTION: predictor.many(known, rows)}, limits)
-        alarms = drift.false_alarms(before, rows, _LOOKS, settings.seed, limits)
+    before = drift.from_bytes(content) if (content := registry.sample(version)) else {}
+    found, rows = _run_drift(workspace, settings, before, predictor, limits)
+    asked_count, sent = asked(workspace.path / "audit", version, at - _ASKED, settings.fit_limit)
+    asked_drift = drift.compare(drift.known(before), sent, limits) if asked_count >= _LEAST_ASKED else []
     performance = _performance(workspace, settings, version, predictor)
     age = (at - datetime.fromisoformat(version.entry["registered_at"])) / timedelta(days=1)
+    is_known = bool(found or asked_drift)
     return {
         "version": version.number,
         "age_days": round(age, 2),
-        "trained_on": trained_on,
+        "trained_on": version.entry["source"]["run"],
         "is_exact": version.record["card"]["circular"],
         "drift": [one.to_json() for one in found],
-        "looks": _LOOKS if content else 0,
-        "false_alarms": alarms,
+        "asked_count": asked_count,
+        "asked_drift": [one.to_json() for one in asked_drift],
+        "looks": _LOOKS if is_known else 0,
+        "false_alarms": drift.false_alarms(before, max(rows, asked_count), _LOOKS, settings.seed, limits)
+        if is_known
+        else 0,
         "performance": performance,
-        "reasons": _reasons(settings, version, age, found, performance),
+        "reasons": _reasons(
+            settings, version, age, {"the run": found, "the service": asked_drift}, performance
+        ),
     }
+
+
+def _run_drift(
+    workspace: Workspace,
+    settings: Settings,
+    before: drift.Sample,
+    predictor: Predictor,
+    limits: drift.Thresholds,
+) -> tuple[list[drift.Drift], int]:
+    """The current run against a version's training, and how many subscribers it has; nothing without one."""
+    if not before or not workspace.runs():
+        return [], 0
+    everybody = examples.population(workspace, settings, predictor.version.name)
+    known = {name: column for name, column in everybody.items() if name in predictor.fields}
+    rows = len(next(iter(known.values())))
+    return drift.compare(before, {**known, PREDICTION: predictor.many(known, rows)}, limits), rows
 
 
 def _reasons(
     settings: Settings,
     version: Version,
     age_days: float,
-    found: list[drift.Drift],
+    found: Mapping[str, list[drift.Drift]],
     performance: Mapping[str, Any] | None,
 ) -> list[dict[str, str]]:
     """Which triggers fire, each with why in words. What is true by construction ages and drifts in vain."""
@@ -127,14 +149,15 @@ def _reasons(
     if not is_exact and settings.retrain_days and age_days > settings.retrain_days:
         why = f"trained {age_days:.0f} days ago, more than {settings.retrain_days:g}"
         reasons.append({"trigger": "schedule", "why": why})
-    moved = [one for one in found if one.has_drifted]
-    if moved and not is_exact:
+    for place, rows in found.items() if not is_exact else ():
+        moved = [one for one in rows if one.has_drifted]
         said = ", ".join(
-            f"{one.feature} ({one.measure} {one.distance:.2f}, above {one.threshold:.2f})"
+            f"{one.feature} ({one.measure} {one.distance:.2f}, limit {one.threshold:.2f})"
             for one in moved[:5]
         )
         more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
-        reasons.append({"trigger": "drift", "why": f"{said}{more}"})
+        if moved:
+            reasons.append({"trigger": "drift", "why": f"in {place}: {said}{more}"})
     if performance and performance["has_dropped"]:
         why = (
             f"its error is {performance['mae']:.4g}, {performance['mae_before']:.4g} when it was trained "

@@ -67,24 +67,29 @@ def _waiting(entry: Mapping[str, Any], name: str, number: int) -> str:
 
 
 def _print(found: Mapping[str, Any]) -> None:
-    print(f"run {found['run']}, {found['at']}")
+    print(f"{'run ' + found['run'] if found['run'] else 'no run'}, {found['at']}")
     for name, model in found["models"].items():
         print(f"{name} {model['version']}, trained {model['age_days']:.1f} days ago on {model['trained_on']}")
-        for line in (_drift(model, found["run"]), _performance(model["performance"])):
-            print(f"  {line}")
-        for row in model["drift"][:_SHOWN]:
-            if row["has_drifted"]:
+        print(f"  {_drift(model, found['run'])}")
+        for row in [row for row in model["drift"] if row["has_drifted"]][:_SHOWN]:
+            print(f"    {_row(row)}")
+        if model["asked_drift"]:
+            moved = [row for row in model["asked_drift"] if row["has_drifted"]]
+            of = f"{len(moved)} of {len(model['asked_drift'])} fields and predictions"
+            print(f"  the service was asked {model['asked_count']:,} times in 30 days: {of} drifted")
+            for row in moved[:_SHOWN]:
                 print(f"    {_row(row)}")
+        print(f"  {_performance(model['performance'])}")
         for reason in model["reasons"]:
             print(f"  training is due, {reason['trigger']}: {reason['why']}")
         if not model["reasons"]:
             print("  nothing to do")
 
 
-def _drift(model: Mapping[str, Any], run: str) -> str:
+def _drift(model: Mapping[str, Any], run: str | None) -> str:
     rows = model["drift"]
     if not rows:
-        return "drift: unknown, as the version came without a sample of its training"
+        return "drift: not known: there is no run, or the version came without a sample of its training"
     moved = sum(row["has_drifted"] for row in rows)
     same = " (the run it was trained on)" if model["trained_on"] == run else ""
     alarms = f"{model['false_alarms']} false alarms in {model['looks']} looks at unchanged data"
