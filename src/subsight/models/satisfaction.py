@@ -108,6 +108,8 @@ def identity(
     x, y = x[known], y[known]
     train, test = split(len(y), seed, None if held_out is None else held_out[known])
     solution, *_ = np.linalg.lstsq(np.column_stack([np.ones(len(train)), x[train]]), y[train], rcond=None)
+    # What lies beyond is the rounding of sums: the mean of 0.8 and 0.7 is to be 0.75.
+    solution = np.round(solution, 10)
     names = ["engagement_score", "experience_score"]
     predicted = solution[0] + x[test] @ solution[1:]
     return {
