@@ -105,6 +105,16 @@ def test_answers_sent_at_the_same_time_are_all_kept(service: Service, workspace:
     assert feedback.answers(workspace).num_rows == 100
 
 
+def test_the_document_describes_an_answer_and_the_page_shows_it(service: Service) -> None:
+    _, document, _ = service.ask("GET", "/openapi.json")
+    described = document["paths"]["/feedback"]["post"]
+    assert min(described["responses"]) == "201"
+    assert described["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/Answer")
+    status, page, _ = service.ask("GET", "/docs")
+    assert status == 200
+    assert "/feedback" in page
+
+
 def test_monitoring_shows_the_last_look(service: Service, workspace: Workspace) -> None:
     assert service.ask("GET", "/monitoring")[0] == 404
     (workspace.path / "models").mkdir()

@@ -111,6 +111,7 @@ def _add_routes(app: FastAPI, endpoints: Endpoints) -> None:
             path,
             endpoint,
             methods=[method],
+            status_code=min(int(status) for status in DESCRIBED[path]["responses"]),
             summary=_SUMMARIES[path],
             response_class=Response,
             openapi_extra=dict(DESCRIBED[path]),
