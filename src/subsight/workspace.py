@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from subsight.errors import NotFoundError, StorageError, WorkspaceBusyError, WorkspaceError
 
-__all__ = ["Batch", "Workspace", "content_hash"]
+__all__ = ["Batch", "Workspace", "content_hash", "sync_directory", "write_atomically"]
 
 _MARKER: Final = "subsight.toml"
 _KEY_VARIABLE: Final = "SUBSIGHT_KEY"
@@ -215,7 +215,7 @@ class Workspace:
             _sync(staged)
             final = self.path / "runs" / name
             staged.rename(final)
-            _sync_directory(final.parent)
+            sync_directory(final.parent)
             self._point_to(name)
         except OSError as error:
             raise StorageError(
@@ -231,7 +231,7 @@ class Workspace:
         pointer.unlink(missing_ok=True)
         pointer.symlink_to(Path("runs") / name)
         pointer.replace(self.path / "current")
-        _sync_directory(self.path)
+        sync_directory(self.path)
 
     def runs(self) -> list[str]:
         """The names of all published runs, oldest first."""
@@ -291,10 +291,11 @@ def _sync(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    _sync_directory(folder)
+    sync_directory(folder)
 
 
-def _sync_directory(folder: Path) -> None:
+def sync_directory(folder: Path) -> None:
+    """Makes sure that the names in a directory outlive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

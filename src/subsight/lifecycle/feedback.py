@@ -12,14 +12,13 @@ import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import narwhals as nw
 
 from subsight.errors import NotFoundError, StorageError
 from subsight.tables import FEEDBACK, SESSIONS
-from subsight.workspace import Workspace
+from subsight.workspace import Workspace, sync_directory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,19 +58,11 @@ class Inbox:
                     os.fsync(file.fileno())
                     self._torn = False
                 if is_new:
-                    _sync_directory(self._path.parent)
+                    sync_directory(self._path.parent)
         except OSError as error:
             raise StorageError(
                 "the answer could not be kept", found=str(error), do="free disk space, then send it again"
             ) from error
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def answers(workspace: Workspace) -> pa.Table:

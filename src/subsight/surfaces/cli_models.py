@@ -50,20 +50,21 @@ def train(workspace: WorkspaceArgument, output: FormatOption = Output.text) -> N
         if output is Output.json:
             print(json.dumps({"model": version.name, **version.entry, "is_champion": trained.is_champion}))
             continue
-        print(f"{version.name} {version.number}: {_measured(version.entry)}")
+        print(f"{version.name} {version.number}: {_measured(version.entry, version.name)}")
         print(f"  {_standing(trained)}")
         for reason in version.entry["reasons"]:
             print(f"  not promotable: {reason}")
     track(opened, settings)
 
 
-def _measured(entry: Mapping[str, Any]) -> str:
+def _measured(entry: Mapping[str, Any], name: str) -> str:
     metrics = entry["metrics"]
     r2 = "undefined" if metrics["r2"] is None else f"{metrics['r2']:.4f}"
     everybody = metrics["rows_test"] + metrics["rows_train"]
     return (
         f"R2 {r2}, mean absolute error {metrics['mae']:.4g} against {metrics['baseline_mae']:.4g} of the "
-        f"mean, on {metrics['rows_test']:,} held-out of {everybody:,} subscribers"
+        f"mean, on {metrics['rows_test']:,} held-out of {everybody:,} "
+        f"{'answers' if name == 'feedback' else 'subscribers'}"
     )
 
 
