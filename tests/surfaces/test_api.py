@@ -230,6 +230,8 @@ def test_a_prediction_is_recorded_without_any_clear_number(service: Service) -> 
         (b'{"handset_manufacturer": "' + b"a" * 201 + b'"}', 422, "handset_manufacturer"),
         (b'{"session_count": 3, "subscriber_id": 33664962239}', 422, "subscriber_id"),
         (b'{"session_count": 3, "subscriber_id": "3.3664E+10"}', 422, "subscriber_id"),
+        (b'{"session_count": 3, "subscriber_id": "336 -"}', 422, "subscriber_id"),
+        (b'{"session_count": 3, "subscriber_id": "0-  0"}', 422, "subscriber_id"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_refused_by_field(
@@ -394,6 +396,8 @@ def test_an_empty_cell_of_a_single_column_is_a_row(service: Service) -> None:
         ([SCORES, {**SCORES, "engagement_score": 10**400}], JSON, 422, 2, "engagement_score"),
         ([SCORES, {**SCORES, "subscriber_id": "nobody"}], JSON, 422, 2, "subscriber_id"),
         ([{"session_count": 1}, {"session_count": 1e300}], JSON, 422, 2, "session_count"),
+        ([{"session_count": 1}, {}], JSON, 422, 2, None),
+        ([{"session_count": 1}, {"subscriber_id": "33664962239"}], JSON, 422, 2, None),
         ([{"session_count": None}, {"session_count": float("inf")}], JSON, 422, 2, "session_count"),
         ([{"session_count": 1}, {"handset_manufacturer": 1}], JSON, 422, 2, "handset_manufacturer"),
         ({"session_count": [1], "duration_s": [1, 2]}, JSON, 422, None, "duration_s"),
@@ -713,6 +717,8 @@ def test_the_openapi_document_is_about_this_service(service: Service) -> None:
     schemas = document["components"]["schemas"]
     references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
     assert references <= set(schemas)
+    # Nothing but what is described: FastAPI would add a status that no request is answered with.
+    assert '"Successful Response"' not in json.dumps(document)
     assert list(schemas["Behaviour"]["properties"]) == [*COLUMNS, "subscriber_id"]
     assert "security" not in document["paths"]["/predict"]["post"]
     for path, operations in document["paths"].items():

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
 import re
-import signal
-import socket
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
+from served import SCORES, Started, ask, command, serving
 
 from subsight.lifecycle.bundle import pack
 from subsight.lifecycle.registry import Registry
 from subsight.workspace import Workspace
 
-SCORES = {"engagement_score": 0.8, "experience_score": 0.7}
 KEY = re.compile(r"^key \(predict, read, feedback\), shown this once: (\S{43})$", re.MULTILINE)
 
 
@@ -46,76 +39,37 @@ def bundle(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def _ask(port: int, method: str, path: str, body: Any = None, key: str | None = None) -> tuple[int, Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-    connection.request(method, path, json.dumps(body) if body else None, headers)
-    answer = connection.getresponse()
-    content = json.loads(answer.read())
-    connection.close()
-    return answer.status, content
+def _command(volume: Path, bundle: Path) -> list[str]:
+    return command(volume, *_image(bundle))
 
 
-class Started:
-    def __init__(self, port: int, process: subprocess.Popen[str]) -> None:
-        self.port, self.process, self.said = port, process, ""
-
-    def stop(self) -> str:
-        """What the process said, after it was asked to stop and did."""
-        self.process.send_signal(signal.SIGTERM)
-        _, self.said = self.process.communicate(timeout=30)
-        assert self.process.returncode == 0, self.said
-        return self.said
+def _image(bundle: Path) -> list[str]:
+    """The options of an image's command line."""
+    return ["--host", "0.0.0.0", "--bundle", str(bundle), "--generate-key"]
 
 
-def _command(volume: Path, bundle: Path, *more: str) -> list[str]:
-    command = [sys.executable, "-m", "subsight", "serve", str(volume), "--host", "0.0.0.0"]
-    return [*command, "--bundle", str(bundle), "--generate-key", *more]
-
-
-@contextmanager
-def started(volume: Path, bundle: Path, environment: Mapping[str, str] | None = None) -> Iterator[Started]:
-    """The service of an image's command line, answering; stopped at the end at the latest."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        _command(volume, bundle, "--port", str(port)),
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **(environment or {})},
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline
-            try:
-                assert _ask(port, "GET", "/health") == (200, {"status": "alive"})
-                break
-            except OSError:
-                time.sleep(0.05)
-        yield Started(port, process)
-    finally:
-        process.kill()
-        process.wait()
+def started(
+    volume: Path, bundle: Path, environment: Mapping[str, str] | None = None
+) -> AbstractContextManager[Started]:
+    return serving(volume, *_image(bundle), environment=environment)
 
 
 def test_the_first_start_on_an_empty_volume_prints_a_key_once(bundle: Path, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
     with started(volume, bundle) as service:
-        assert _ask(service.port, "POST", "/predict", SCORES)[0] == 401
-        assert _ask(service.port, "GET", "/ready")[0] == 200
+        assert ask(service.port, "POST", "/predict", SCORES)[0] == 401
+        assert ask(service.port, "GET", "/ready")[0] == 200
         first = service.stop()
     (key,) = KEY.findall(first)
     assert "identity 1 of the bundle answers" in first
     # Only its hash stays.
     assert not any(key in path.read_text() for path in volume.rglob("*") if path.is_file())
     with started(volume, bundle) as service:
-        status, answer = _ask(service.port, "POST", "/predict", SCORES, key)
+        status, answer = ask(service.port, "POST", "/predict", SCORES, key)
         assert (status, answer["model"], answer["version"]) == (200, "identity", 1)
         assert answer["satisfaction_score"] == pytest.approx(0.75)
-        assert _ask(service.port, "GET", "/model", key=key)[0] == 200
+        assert ask(service.port, "GET", "/model", key=key)[0] == 200
         second = service.stop()
     assert "shown this once" not in second
     assert "of the bundle" not in second
@@ -124,7 +78,7 @@ def test_the_first_start_on_an_empty_volume_prints_a_key_once(bundle: Path, tmp_
 def test_auth_off_is_said_and_recorded(bundle: Path, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     with started(volume, bundle, {"SUBSIGHT_AUTH": "off"}) as service:
-        assert _ask(service.port, "POST", "/predict", SCORES)[0] == 200
+        assert ask(service.port, "POST", "/predict", SCORES)[0] == 200
         said = service.stop()
     assert "auth is off: whoever reaches this address may ask anything" in said
     assert "key (" not in said
@@ -137,7 +91,7 @@ def test_auth_off_is_said_and_recorded(bundle: Path, tmp_path: Path) -> None:
 def test_an_image_without_models_starts_and_says_why_it_is_not_ready(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with started(tmp_path / "volume", tmp_path / "none", {"SUBSIGHT_AUTH": "off"}) as service:
-        status, answer = _ask(service.port, "GET", "/ready")
+        status, answer = ask(service.port, "GET", "/ready")
         assert status == 503
         assert "there is no model yet" in json.dumps(answer)
         service.stop()
@@ -153,8 +107,7 @@ def test_a_tampered_bundle_starts_nothing(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_without_generate_key_other_machines_are_still_refused(bundle: Path) -> None:
-    command = [sys.executable, "-m", "subsight", "serve", str(bundle), "--host", "0.0.0.0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command(bundle, "--host", "0.0.0.0"), capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "--generate-key" in done.stderr
 
@@ -167,5 +120,5 @@ def test_revoked_keys_are_not_made_again(bundle: Path, tmp_path: Path) -> None:
     keys.create("admin")
     keys.revoke(keys.all()[0]["id"])
     with started(volume.path, bundle) as service:
-        assert _ask(service.port, "POST", "/predict", SCORES)[0] == 401
+        assert ask(service.port, "POST", "/predict", SCORES)[0] == 401
         assert "shown this once" not in service.stop()

@@ -18,10 +18,21 @@ from starlette.types import Receive
 from subsight.surfaces.api.limits import Limits
 from subsight.surfaces.api.refusals import RefusedError, shown
 
-__all__ = ["CSV", "JSON", "Batch", "batch_of_csv", "batch_of_json", "media_type", "read", "row_of"]
+__all__ = [
+    "CSV",
+    "JSON",
+    "SUBSCRIBER",
+    "Batch",
+    "batch_of_csv",
+    "batch_of_json",
+    "media_type",
+    "read",
+    "row_of",
+]
 
 JSON: Final = "application/json"
 CSV: Final = "text/csv"
+SUBSCRIBER: Final = "subscriber_id"
 
 _DRAINED_BYTES: Final = 64_000_000
 _DRAINED_S: Final = 5.0
@@ -189,6 +200,11 @@ def _of_rows(rows: list[Any], limits: Limits) -> Batch:
     else:
         names = {}
         for position, row in enumerate(rows, 1):
+            if row.keys() <= {SUBSCRIBER}:
+                what = f"row {position} has no field to predict from"
+                raise RefusedError(
+                    422, what, expected="some fields, or null for what is unknown", row=position
+                )
             for name in row.keys() - names.keys():
                 names[name] = position
     return Batch({**names}, {name: [row.get(name) for row in rows] for name in names}, len(rows))

@@ -17,7 +17,7 @@ _Schema = dict[str, Any]
 _NUMBER: Final = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
 _WHO: Final = {
     "type": ["string", "null"],
-    "pattern": f"^({IDENTIFIER})$",
+    "pattern": f"^{IDENTIFIER}$",
     "description": "A pseudonym, or a clear MSISDN, which becomes its pseudonym before anything is kept.",
 }
 _TEXT: Final = {"type": ["string", "null"], "maxLength": LONGEST}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from subsight.results import pseudonym_of
+from subsight.surfaces.api.bodies import SUBSCRIBER
 from subsight.surfaces.api.live import IDENTITY, Champion, Champions
 from subsight.surfaces.api.refusals import RefusedError, shown
 
@@ -26,12 +27,11 @@ __all__ = [
     "choose",
 ]
 
-SUBSCRIBER: Final = "subscriber_id"
-
 # Numbers beyond it are no measurement; within it no prediction overflows.
 LARGEST: Final = 1e18
 LONGEST: Final = 200
-IDENTIFIER: Final = r"[0-9a-fA-F]{32}|\+?[0-9][0-9 ()./-]{3,38}"
+# A pseudonym, or 4 to 19 digits as people write them.
+IDENTIFIER: Final = r"\s*([0-9a-fA-F]{32}|\+?[0-9]([ ()./-]{0,3}[0-9]){3,18})\s*"
 _IDENTIFIER: Final = re.compile(IDENTIFIER)
 _IDENTITY: Final = frozenset(IDENTITY)
 _NUMBERS: Final = {int, float}
@@ -208,8 +208,8 @@ def called(identifier: Any, key: bytes, row: int | None = None) -> str | None:
     """
     if identifier is None:
         return None
-    text = identifier.strip() if type(identifier) is str else ""
-    if _IDENTIFIER.fullmatch(text) and (found := pseudonym_of(text, key)):
+    text = identifier if type(identifier) is str else ""
+    if _IDENTIFIER.fullmatch(text) and (found := pseudonym_of(text.strip(), key)):
         return found
     at = f" of row {row}" if row else ""
     raise RefusedError(

@@ -1,0 +1,66 @@
+"""Schemathesis over the whole OpenAPI document of the service as a process, with every champion in place.
+
+All of its checks hold: no 5xx (with all champions there none is by design), statuses, media types and
+bodies as documented, what breaks the schema refused, what fits it accepted (see schemathesis.toml).
+10 examples of each operation by default; `SUBSIGHT_EXAMPLES=600` for the long version.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from served import serving
+
+from subsight import Insight
+from subsight.ingestion import ingest
+from subsight.lifecycle import training, watching
+from subsight.lifecycle.registry import Registry
+from subsight.settings import load
+from subsight.simulate import Operator, simulate
+from subsight.workspace import Workspace
+
+EXAMPLES = os.environ.get("SUBSIGHT_EXAMPLES", "10")
+CONFIGURATION = str(Path(__file__).with_name("schemathesis.toml"))
+COUNT = re.compile(r'^subsight_requests_total{route="(.+)",status="(\d+)"} ', re.MULTILINE)
+PATHS = {
+    "/predict", "/predict/batch", "/subscribers/{id}", "/feedback", "/monitoring", "/health", "/ready",
+    "/metrics", "/model",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A published run, a champion of each model, and a look at them."""
+    folder = tmp_path_factory.mktemp("schemathesis")
+    made = simulate(Operator(subscribers=1000, sessions=6000), folder / "operator")
+    Insight.open(folder / "ws").run(made.sessions)
+    workspace, settings = Workspace.open(folder / "ws"), load()
+    ingest(workspace, [made.feedback], settings, kind="feedback")
+    training.train(workspace, settings)
+    watching.look(workspace, settings)
+    registry = Registry(workspace)
+    assert [name for name in registry.names() if "champion" in registry.aliases(name)] == [
+        "identity", "behaviour", "feedback",
+    ]  # fmt: skip
+    return workspace
+
+
+def test_the_service_does_what_its_document_says(workspace: Workspace, tmp_path: Path) -> None:
+    with serving(workspace.path) as service:
+        url = f"http://127.0.0.1:{service.port}"
+        command = ["schemathesis", "--config-file", CONFIGURATION, "run", f"{url}/openapi.json"]
+        command += ["--seed", "1", "--max-examples", EXAMPLES]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert done.returncode == 0, done.stdout
+        with urlopen(f"{url}/metrics") as answer:
+            counted = COUNT.findall(answer.read().decode())
+        said = service.stop()
+    # The service's own count agrees, and says that every address was reached past its refusals.
+    assert not [one for one in counted if one[1].startswith("5")]
+    assert {route for route, status in counted if status.startswith("2")} == {*PATHS, "/openapi.json"}
+    assert "Traceback" not in said
