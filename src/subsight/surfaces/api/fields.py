@@ -162,7 +162,7 @@ def checked_columns(
     for name, column in columns.items():
         values = [cell or None for cell in column] if as_text else column
         if name in champion.numbers:
-            numbers = _each(_spelled, name, values) if as_text else values
+            numbers = _read(name, values) if as_text else values
             found[name] = _array(name, numbers, nullable)
         elif name in champion.texts:
             found[name] = _each(_text, name, values)
@@ -188,6 +188,16 @@ def _array(name: str, column: Sequence[Any], nullable: bool) -> NDArray[np.float
 
 def _each(check: Callable[[str, Any, int], Any], name: str, column: Sequence[Any]) -> list[Any]:
     return [check(name, value, row) for row, value in enumerate(column, 1)]
+
+
+def _read(name: str, cells: Sequence[str | None]) -> list[Any]:
+    try:
+        together = "".join(cells)  # type: ignore[arg-type]
+        if together.isascii() and "_" not in together:
+            return list(map(float, cells))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        pass  # one by one, which takes five times as long, finds the cell or its null
+    return _each(_spelled, name, cells)
 
 
 def _spelled(name: str, cell: str | None, row: int) -> float | None:

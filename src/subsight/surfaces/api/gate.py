@@ -6,9 +6,9 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,8 +31,7 @@ _DISCONNECTED: Final = 499
 _log = logging.getLogger("subsight.api")
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What the gate knows of a request: its caller's name, its headers, when it began."""
 
     caller: str

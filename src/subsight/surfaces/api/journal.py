@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from subsight.lifecycle.audit import AuditLog
 from subsight.surfaces.api.live import Champion
@@ -15,8 +16,7 @@ from subsight.surfaces.api.metrics import Metrics
 __all__ = ["Journal", "Prediction"]
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True):
     """Whose question was answered by which model, how fast, and what an experiment adds to the record."""
 
     id: str

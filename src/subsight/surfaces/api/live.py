@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Final, Literal
 
 from subsight.errors import SubsightError, WorkspaceError
@@ -34,12 +34,12 @@ class Champion:
     numbers: frozenset[str]
     texts: frozenset[str]
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The model's name."""
         return self.predictor.version.name
 
-    @property
+    @cached_property
     def number(self) -> int:
         """The version's number."""
         return self.predictor.version.number

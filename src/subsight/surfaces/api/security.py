@@ -60,7 +60,8 @@ class Caller:
     roles: frozenset[str]
 
 
-_ANYBODY: Final = frozenset(ROLES)
+_ANONYMOUS: Final = Caller("anonymous", frozenset(ROLES))
+_ON_THIS_MACHINE: Final = Caller("local", frozenset(ROLES))
 
 
 class Guard:
@@ -112,7 +113,7 @@ class Guard:
             RefusedError: 421, a page of another site asks a service that is open on this machine.
         """
         if self._auth == "off":
-            return Caller("anonymous", _ANYBODY)
+            return _ANONYMOUS
         known = self._callers()
         if known is None and self._is_local:
             # A site may point its own name to 127.0.0.1 and have a browser here read for it.
@@ -120,7 +121,7 @@ class Guard:
                 raise RefusedError(
                     421, "without keys the service answers to local names only", expected="localhost"
                 )
-            return Caller("local", _ANYBODY)
+            return _ON_THIS_MACHINE
         given = headers.get(b"x-api-key", b"")
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() == b"bearer":

@@ -62,7 +62,10 @@ def serve(
 
 def options() -> dict[str, Any]:
     """How uvicorn runs the service."""
+    from subsight.surfaces.api.connection import Connection
+
     return {
+        "http": Connection,
         "workers": 1,
         "lifespan": "off",
         # A line for each request would hold the number of whom was asked for, and cost a fifth of the speed.
