@@ -7,6 +7,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from subsight.surfaces.api.gate import BODY_IS_HERE
+
 __all__ = ["Connection"]
 
 
@@ -16,6 +18,11 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes the connection over."""
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
+
+    def on_message_complete(self) -> None:
+        """Notes it: most bodies come with their head, and nobody has to wait for them."""
+        super().on_message_complete()
+        self.scope[BODY_IS_HERE] = True  # type: ignore[typeddict-unknown-key]
 
 
 class _Gathering:

@@ -18,7 +18,7 @@ from subsight.lifecycle.feedback import Inbox
 from subsight.lifecycle.watching import last_look
 from subsight.results import Results
 from subsight.surfaces.api import bodies, fields, survey
-from subsight.surfaces.api.gate import asked
+from subsight.surfaces.api.gate import Asked, asked
 from subsight.surfaces.api.journal import Journal, Prediction
 from subsight.surfaces.api.limits import Limits
 from subsight.surfaces.api.live import Challenge, Champion, Live
@@ -57,7 +57,7 @@ class Endpoints:
         """One prediction, recorded before it is answered."""
         request = asked(scope)
         bodies.media_type(request.headers, bodies.JSON)
-        row = bodies.row_of(await bodies.read(receive, request.headers, self._limits))
+        row = bodies.row_of(await self._body(request, receive))
         champions = self._live.champions()
         champion = fields.choose(dict.fromkeys(row), champions)
         values = fields.checked(row, champion)
@@ -86,7 +86,7 @@ class Endpoints:
         """A prediction for each row, by one model, recorded as one batch before it is answered."""
         request = asked(scope)
         kind = bodies.media_type(request.headers, bodies.JSON, bodies.CSV)
-        body = await bodies.read(receive, request.headers, self._limits)
+        body = await self._body(request, receive)
         champions = self._live.champions()
         read = bodies.batch_of_csv if kind == bodies.CSV else bodies.batch_of_json
 
@@ -106,6 +106,9 @@ class Endpoints:
         made, rows, content, recorded = await asyncio.to_thread(predicted) if large else predicted()
         await self._journal.end_batch(made, rows, recorded)
         return Response(content, media_type=bodies.JSON)
+
+    async def _body(self, request: Asked, receive: Receive) -> bytes:
+        return await bodies.read(receive, request.headers, self._limits, is_here=request.body_is_here)
 
     def _scores(self, batch: bodies.Batch, champion: Champion) -> tuple[dict[str, Any], list[float]]:
         import numpy as np
@@ -136,7 +139,7 @@ class Endpoints:
         """Keeps a survey answer: it is on disk when it is answered, and the same answer again counts once."""
         request = asked(scope)
         bodies.media_type(request.headers, bodies.JSON)
-        row = bodies.row_of(await bodies.read(receive, request.headers, self._limits))
+        row = bodies.row_of(await self._body(request, receive))
         await asyncio.to_thread(self._inbox.put, survey.answer_of(row, self._key))
         return reply({"status": "kept"}, 201)
 

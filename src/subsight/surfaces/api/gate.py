@@ -18,10 +18,11 @@ from subsight.surfaces.api.metrics import Metrics
 from subsight.surfaces.api.refusals import RefusedError, explain
 from subsight.surfaces.api.security import HEADERS, Guard
 
-__all__ = ["Asked", "Endpoint", "Gate", "asked"]
+__all__ = ["BODY_IS_HERE", "Asked", "Endpoint", "Gate", "asked"]
 
 Endpoint = Callable[[Scope, Receive], Awaitable[Response]]
 
+BODY_IS_HERE: Final = "subsight.body_is_here"
 _ROUTES: Final = frozenset({
     "/predict", "/predict/batch", "/feedback", "/monitoring", "/health", "/ready", "/metrics", "/model",
     "/docs", "/openapi.json",
@@ -32,11 +33,12 @@ _log = logging.getLogger("subsight.api")
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What the gate knows of a request: its caller's name, its headers, when it began."""
+    """What the gate knows of a request: its caller's name, its headers, when it began, if it is all there."""
 
     caller: str
     headers: dict[bytes, bytes]
     started_s: float
+    body_is_here: bool
 
     def latency_ms(self) -> float:
         """Milliseconds since the request's head was read."""
@@ -118,7 +120,7 @@ class Gate:
             if self._busy >= self._limits.concurrency:
                 after = {"Retry-After": "1"}
                 raise RefusedError(503, "too many requests at the same time", do="ask again", headers=after)
-        scope["subsight"] = Asked(name, headers, started)
+        scope["subsight"] = Asked(name, headers, started, scope.get(BODY_IS_HERE, False))
         self._busy += 1
         try:
             if hot := self._hot.get((scope["method"], scope["path"])):
