@@ -122,3 +122,20 @@ def test_revoked_keys_are_not_made_again(bundle: Path, tmp_path: Path) -> None:
     with started(volume.path, bundle) as service:
         assert ask(service.port, "POST", "/predict", SCORES)[0] == 401
         assert "shown this once" not in service.stop()
+
+
+@pytest.mark.parametrize(("value", "is_told"), [("1", True), ("app:*", False), ("0", False)])
+def test_debug_adds_lines_to_the_log_and_nothing_to_answers(bundle: Path, value: str, is_told: bool) -> None:
+    with serving(bundle, environment={"DEBUG": value}) as service:
+        assert ask(service.port, "POST", "/predict", SCORES)[1]["satisfaction_score"] == 0.75
+        status, refused = ask(service.port, "POST", "/predict", {"rtt_ms": "+33 6 64 96 22 39"})
+        assert ask(service.port, "GET", "/subscribers/33664962239")[0] == 404
+        said = service.stop()
+    assert (status, set(refused), set(refused["error"])) == (
+        422, {"error"}, {"what", "found", "expected", "do", "field", "row"},
+    )  # fmt: skip
+    assert bool(re.search(r"DEBUG subsight.api: POST /predict 200 \d+\.\d ms", said)) == is_told
+    assert ("GET /subscribers/{id} 404" in said) == is_told
+    assert "Traceback" not in said
+    assert "33664962239" not in said
+    assert "96 22 39" not in said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +36,9 @@ def serve(
     generate_key: Annotated[
         bool, typer.Option("--generate-key", help="Where one is needed and none was made, make and print it.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Log a line a request, naming nobody. Also by DEBUG=1.")
+    ] = False,
 ) -> None:
     """Serve the champions over HTTP: predictions, subscribers, models; /docs explains it all."""
     from subsight.settings import load
@@ -42,6 +47,10 @@ def serve(
     from subsight.surfaces.api.server import serve as run
     from subsight.workspace import Workspace
 
+    # Another program's DEBUG may hold anything: only what means yes counts.
+    if debug or os.environ.get("DEBUG", "").lower() in ("1", "true", "yes", "on"):
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("subsight").setLevel(logging.DEBUG)
     opened = _begun(workspace, bundle) if bundle else Workspace.open(workspace)
     settings = load(opened.settings_file, auth=auth, audit=audit)
     limits = Limits(

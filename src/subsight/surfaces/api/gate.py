@@ -101,7 +101,10 @@ class Gate:
             if not status:
                 await response(scope, receive, answer)
         finally:
-            self._metrics.answered(route, status or _DISCONNECTED, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.answered(route, status or _DISCONNECTED, seconds)
+            # The route, not the path: that may hold somebody's number.
+            _log.debug("%s %s %s %.1f ms", scope["method"], route, status, 1000 * seconds)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, route: str, started: float) -> None:
         headers = dict(scope["headers"])
