@@ -80,7 +80,7 @@ SESSIONS: Final = Contract(
         *_bands("ul", _UL_BANDS),
         *_volumes("dl", _DL_VOLUMES),
         *_volumes("ul", _UL_VOLUMES),
-        Column("is_msisdn_unusual", "boolean", "the MSISDN has a length that under 0.1% of values share",
+        Column("is_msisdn_unusual", "boolean", "the MSISDN has a length that under 0.1 % of values share",
                derived=True),
         Column("subscriber_hash", "integer", "unkeyed 52-bit hash of the identifier: breaks every tie",
                derived=True, internal=True),

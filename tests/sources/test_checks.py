@@ -42,7 +42,7 @@ def test_durations_of_one_header_in_the_other_order(duck: Store, tmp_path: Path)
 def test_a_duration_that_is_none_is_refused(duck: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", rows(4, Dur="77"))
     with pytest.raises(
-        MappingError, match=r"the unit of duration_s contradicts the data(.|\n)*in 0\.0% of 4"
+        MappingError, match=r"the unit of duration_s contradicts the data(.|\n)*in 0\.0 % of 4"
     ):
         ingest(duck, path)
     found = xdr.parse_leniently(duck, files.recognise(path), VENDOR, CLEAR).decisions

@@ -215,7 +215,7 @@ def test_what_a_proposal_leaves_aside_is_said_at_ingest(duck: Store, tmp_path: P
     assert said.keys() == {"columns", "rtt_dl_ms", "dl_bytes", "app_web_ul_bytes"}
     assert {finding.severity for finding in said.values()} == {"warning"}
     assert (
-        "'rtt_dl_ms' is left out: named so, but only 0.0% of values are numbers: commas"
+        "'rtt_dl_ms' is left out: named so, but only 0.0 % of values are numbers: commas"
         in said["rtt_dl_ms"].text
     )
     assert "8 of its 11 columns are recognised" in said["columns"].text

@@ -166,20 +166,21 @@ def _decide_duration(column: str, shares: Map[str, float], usable: float, decisi
     declared = decisions.units[column]
     best = max(shares, key=lambda unit: (shares[unit], unit == declared))
     if shares[best] >= AGREE:
-        why = f"it equals end - start in {shares[best]:.1%} of records"
+        why = f"it equals end - start in {100 * shares[best]:.1f} % of records"
         decisions.settle(column, best, usable, why)
     elif shares[declared] < 0.5:
         decisions.refuse(
             f"the unit of {column} contradicts the data",
-            found=f"{decisions.certainty[column]} {declared}: equals end - start in {shares[declared]:.1%} "
-            f"of {usable:.0f} records; the best other reading, {best}, in {shares[best]:.1%}",
+            found=f"{decisions.certainty[column]} {declared}: equals end - start in "
+            f"{100 * shares[declared]:.1f} % of {usable:.0f} records; the best other reading, {best}, in "
+            f"{100 * shares[best]:.1f} %",
             expected=f"one unit that agrees in {AGREE:.0%}",
             do="map another column, or leave the column out of the mapping",
         )
     else:
         decisions.note(
             column, "unit", "warning", usable,
-            f"declared {declared}; it equals end - start in only {shares[declared]:.1%} of records",
+            f"declared {declared}; it equals end - start in only {100 * shares[declared]:.1f} % of records",
         )  # fmt: skip
 
 
@@ -220,7 +221,7 @@ def _decide_shares(evidence: Map[str, Any], decisions: Decisions) -> None:
             if agreed >= AGREE:
                 for name in names:
                     decisions.settle(name, unit, usable,
-                        f"with its siblings it sums to one whole in {agreed:.1%} of records",
+                        f"with its siblings it sums to one whole in {100 * agreed:.1f} % of records",
                     )  # fmt: skip
 
 
@@ -354,6 +355,6 @@ def _decide_lengths(store: Store, typed: Frame, decisions: Decisions) -> None:
         usual = sorted(row["length"] for row in lengths if row["length"] not in rare)
         decisions.note(
             "subscriber_id", "length", "warning", count,
-            f"MSISDNs of {', '.join(map(str, rare))} digits, which under 0.1% of values share "
-            f"(the others have {', '.join(map(str, usual))}): flagged, still counted as subscribers",
+            f"MSISDNs of {' or '.join(map(str, rare))} digits, which under 0.1 % of values have "
+            f"(the others have {' or '.join(map(str, usual))}): flagged, still counted as subscribers",
         )  # fmt: skip

@@ -152,7 +152,9 @@ def _identifier(sample: Sample, position: int, name: str, low: int, high: int) -
     fitting = sum(count for length, count in lengths.items() if low <= length <= high)
     if not total or fitting < _PARSED * total:
         return Guess(position, name, "guess", f"named so, but its values have {usual or 'no'} digits")
-    evidence = f"named so; {fitting / total:.1%} of values have {low} to {high} digits (mostly {usual})"
+    evidence = (
+        f"named so; {100 * fitting / total:.1f} % of values have {low} to {high} digits (mostly {usual})"
+    )
     words = sample.headers[position].words
     is_plain = any(word.startswith(name.removesuffix("_id")) or word == "msisdn" for word in words)
     if name == "imsi_id":
@@ -252,7 +254,7 @@ def _formats(sample: Sample, position: int, extra: int | None) -> tuple[dict[str
     if len(read) > 1:
         return read, f"named so; {' and '.join(read)} both read every value"
     (pattern, seconds), *_ = read.items()
-    return read, f"named so; {pattern} reads {(~np.isnan(seconds)).sum() / len(texts):.1%} of values"
+    return read, f"named so; {pattern} reads {100 * (~np.isnan(seconds)).sum() / len(texts):.1f} % of values"
 
 
 _DATE: Final = re.compile(
@@ -380,7 +382,9 @@ def _measure(sample: Sample, position: int, name: str, unit: str | None) -> Gues
     if share < _PARSED:
         return Guess(position, name, "guess", _no_numbers(sample, position), known)
     is_plain = sample.headers[position].is_direction_plain
-    evidence = "named so; all values are numbers" if share == 1 else f"named so; {share:.1%} are numbers"
+    evidence = (
+        "named so; all values are numbers" if share == 1 else f"named so; {100 * share:.1f} % are numbers"
+    )
     evidence += "" if is_plain else "; the direction depends on the point of view"
     return Guess(position, name, "likely", evidence, known)
 
@@ -389,7 +393,7 @@ def _no_numbers(sample: Sample, position: int) -> str:
     texts = sample.texts(position)
     if not texts:
         return "named so, but empty"
-    evidence = f"named so, but only {sample.numeric_share(position):.1%} of values are numbers"
+    evidence = f"named so, but only {100 * sample.numeric_share(position):.1f} % of values are numbers"
     has_commas = sum("," in text for text in texts) >= 0.1 * len(texts)
     return (
         f"{evidence}: commas stand in them; export decimal points and no thousands"

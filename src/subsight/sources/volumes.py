@@ -70,7 +70,7 @@ def _decide_bytes(
         elif factor(declared, "bytes") == 1:
             decisions.refuse(
                 f"the unit of {name} contradicts the data",
-                found=f"{declared} {decisions.certainty[name]}, and {broken[name]:.1%} of "
+                found=f"{declared} {decisions.certainty[name]}, and {100 * broken[name]:.1f} % of "
                 f"{evidence[f'known_{name}']} values are not whole; {why}",
                 expected="whole bytes, or a declared larger unit",
                 do="give the column its unit (kB, MB, ...) in a mapping: inspect --write-mapping begins one",
@@ -220,7 +220,11 @@ def _decide_totals(
         agreed = (evidence[f"total_{direction}_all"] or 0) / usable
         if agreed >= AGREE:
             decisions.note(
-                total, "total", "note", usable, f"equals the sum of all parts in {agreed:.1%} of records"
+                total,
+                "total",
+                "note",
+                usable,
+                f"equals the sum of all parts in {100 * agreed:.1f} % of records",
             )
         else:
             _decide_contradicted_total(store, typed, direction, usable, mapped, mapping, decisions)
@@ -270,7 +274,7 @@ def _decide_contradicted_total(
     if evidence["all"] >= AGREE * usable:
         share = evidence["all"] / usable
         decisions.note(
-            total, "total", "note", usable, f"equals the sum of all parts in {share:.1%} of records"
+            total, "total", "note", usable, f"equals the sum of all parts in {100 * share:.1f} % of records"
         )
     elif len(without) == 1:
         (slug,) = without
@@ -278,13 +282,14 @@ def _decide_contradicted_total(
         decisions.note(
             total, "total", "corrected", usable,
             f"the reported total leaves out {names[slug]}: it equals the sum of the other parts in "
-            f"{shares[slug]:.1%} of records; {names[slug]} is added, the reported value is kept beside it",
+            f"{100 * shares[slug]:.1f} % of records; {names[slug]} is added, the reported value is "
+            "kept beside it",
         )  # fmt: skip
     elif scaled:
         decisions.refuse(
             f"{total} and its parts are in different units",
             found=f"the total times {scaled[0]} equals the sum of the parts in "
-            f"{evidence[f'times_{scaled[0]}'] / usable:.1%} of records",
+            f"{100 * evidence[f'times_{scaled[0]}'] / usable:.1f} % of records",
             expected="one unit, or the right one declared for each",
             do="the data cannot tell which is wrong: give the columns their units in a mapping "
             "(inspect --write-mapping begins one)",
@@ -292,6 +297,7 @@ def _decide_contradicted_total(
     else:
         decisions.note(
             total, "total", "warning", usable,
-            f"is not the sum of its parts ({evidence['all'] / usable:.1%} of records agree, "
-            f"{evidence['below'] / usable:.1%} are below it) and no reading is certain: kept as reported",
+            f"is not the sum of its parts ({100 * evidence['all'] / usable:.1f} % of records agree, "
+            f"{100 * evidence['below'] / usable:.1f} % are below it) and no reading is certain: kept as "
+            "reported",
         )  # fmt: skip
