@@ -58,8 +58,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "experience.observed": {"same_cluster_share": 0.97},
     "overview.unknown_handsets": {"unknown_handset_session_share": 0.01},
     "engagement.capacity_hours": {
-        "gaming_busy_hour": 20, "gaming_busy_hour_share": 0.1, "gaming_busy_hour_verdict": "higher",
-        "web_busy_hour": 9, "web_busy_hour_share": 0.043, "web_busy_hour_verdict": "no clear difference",
+        "gaming_busy_hour": 20, "gaming_busy_hour_day_share": 0.1, "gaming_busy_hour_least_share": 0.06,
+        "gaming_busy_hour_verdict": "higher",
+        "web_busy_hour": 9, "web_busy_hour_day_share": 0.043, "web_busy_hour_least_share": 0.06,
+        "web_busy_hour_verdict": "no clear difference",
     },
 }  # fmt: skip
 QUALITY: dict[str, Any] = {
@@ -252,8 +254,11 @@ def test_a_plan_turns_with_who_uses_the_application(engine, heavy, words):
 def test_a_plan_by_hour_needs_a_clearly_busier_hour(engine):
     given = inputs(engine)
     answer = ask("application_plans", given)
-    assert "Gaming: an allowance outside the busy hour, since 10.0 % of its downlink" in lines(answer)
+    assert "Gaming: an allowance outside the busy hour, since on a mean day 10.0 %" in lines(answer)
     assert "Web: no plan by hour" in lines(answer)
+    turns = {row["flips_when"]: (row["value"], row["threshold"]) for row in answer.rows}
+    assert turns["that share falls below 6.0 %"] == (0.1, 0.06)
+    assert turns["that share reaches 6.0 %"] == (0.043, 0.06)
     change = {"gaming_busy_hour_verdict": "no clear difference"}
     turned = ask("application_plans", inputs(engine, {"engagement.capacity_hours": change}))
     assert "Gaming: no plan by hour" in lines(turned)

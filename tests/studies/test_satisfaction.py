@@ -249,7 +249,13 @@ def fitted(r2: float | None, mae: float, **more: Any) -> dict[str, Any]:
 
 
 def test_identity_is_called_one(engine):
+    rounded = fitted(1.0, 1e-15, residual_deciles=[1e-16] * 11)
+    exact = ask(engine, "identity", profiles(), {"identity": rounded})
+    assert exact.chart is None
+    assert "no residual differs from 0" in exact.reading[1]
     answer = ask(engine, "identity", profiles(), {"identity": fitted(1.0, 1e-15)})
+    assert answer.chart
+    assert "eight in ten residuals lie between -4 and 4" in answer.reading[1]
     assert answer.reading[0].startswith("An identity, not a finding")
     assert "exact, as the definition says" in answer.reading[-1]
     assert "not exact" in ask(engine, "identity", profiles(), {"identity": fitted(0.9, 0.2)}).reading[-1]

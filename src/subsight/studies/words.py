@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,10 +21,12 @@ __all__ = [
     "Group",
     "compare",
     "correlation",
+    "least_gap",
     "listing",
     "named",
     "plural",
     "say",
+    "spread",
 ]
 
 LEAST_EFFECT: Final = 0.2
@@ -51,11 +53,16 @@ def compare(a: Group, b: Group) -> Literal["higher", "lower", "no clear differen
     if min(a.count, b.count) < 2:
         return "no clear difference"
     difference = a.mean - b.mean
-    pooled = math.sqrt((a.count * a.deviation**2 + b.count * b.deviation**2) / (a.count + b.count))
-    error = math.sqrt(a.deviation**2 / a.count + b.deviation**2 / b.count)
-    if difference == 0 or abs(difference) < LEAST_EFFECT * pooled or abs(difference) < LEAST_ERRORS * error:
+    if difference == 0 or abs(difference) < least_gap(a, b):
         return "no clear difference"
     return "higher" if difference > 0 else "lower"
+
+
+def least_gap(a: Group, b: Group) -> float:
+    """The smallest difference of these two means that `compare` calls clear."""
+    pooled = math.sqrt((a.count * a.deviation**2 + b.count * b.deviation**2) / (a.count + b.count))
+    error = math.sqrt(a.deviation**2 / a.count + b.deviation**2 / b.count)
+    return max(LEAST_EFFECT * pooled, LEAST_ERRORS * error)
 
 
 def correlation(r: float | None, count: int) -> str:
@@ -89,6 +96,16 @@ def listing(names: Sequence[str]) -> str:
     if len(names) < 2:
         return names[0] if names else "none"
     return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def spread(texts: Mapping[float, str]) -> str:
+    """What several numbers run from and to, or the one thing that all of them read as.
+
+    >>> spread({0.526: "52.6 %", 0.533: "53.3 %", 0.53: "53.0 %"}), spread({0.5301: "53.0 %", 0.53: "53.0 %"})
+    ('52.6 % to 53.3 %', '53.0 %')
+    """
+    low, high = texts[min(texts)], texts[max(texts)]
+    return low if low == high else f"{low} to {high}"
 
 
 def plural(count: float, one: str, many: str | None = None) -> str:

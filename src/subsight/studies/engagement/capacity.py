@@ -80,6 +80,7 @@ def _capacity_cells(inputs: Inputs) -> Answer:
     named = {row["cell_id"] for slug in totals for row in found[slug]}
     users = _users_by_cell(inputs, list(totals), sorted(named))
     rows, reading, names = [], [], _names(inputs)
+    alike: dict[Any, dict[str, Any]] = {}
     facts: dict[str, float | str | None] = {"cell_count": count}
     for slug, whole in totals.items():
         best = found[slug]
@@ -100,10 +101,11 @@ def _capacity_cells(inputs: Inputs) -> Answer:
             continue
         held = sum(row[slug] for row in told) / whole
         facts |= {f"{slug}_cell": told[0]["cell_id"], f"{slug}_cells_share": held}
-        reading.append(
-            f"{names[slug]}: most in {words.listing([row['cell_id'] for row in told])}, together "
-            f"{percent(held)} of its downlink; {_replicates(own, others)}."
-        )
+        cells_told = [row["cell_id"] for row in told]
+        verdict, ratio = _replicates(own, others)
+        same = alike.setdefault((frozenset(cells_told), verdict), {"cells": cells_told, "of": {}})
+        same["of"][names[slug]] = (held, ratio)
+    reading = [_say_cells(verdict, **same) for (_, verdict), same in alike.items()] + reading
     plotted = [names[slug] for slug in list(totals)[:_PLOTTED]]
     panels = charts.facet(charts.bars("cell_id", "dl_bytes"), "application", columns=1, free="both")
     chart = panels | {"transform": [{"filter": {"field": "application", "oneOf": plotted}}]}
@@ -112,8 +114,8 @@ def _capacity_cells(inputs: Inputs) -> Answer:
         "The heaviest of many cells are heavy by chance too: the words rest on cells that are chosen on one "
         "half of the subscribers, and on their downlink among the other half, against the other cells: at "
         "least a fifth more, and beyond the chance of which sessions a cell happened to see.",
-        f"The chart shows the {_PLOTTED} applications with most downlink. subscriber_count: those in the "
-        "cell with any downlink in the application.",
+        f"The chart shows the {_PLOTTED} applications with most downlink.",
+        "subscriber_count: those in the cell with any downlink in the application.",
     )
     return _answer(
         "capacity_cells", rows, reading, chart=chart, facts=facts, group_size="subscriber_count", notes=notes
@@ -165,14 +167,30 @@ def _load(cells: int, volume: float, square: float) -> Group:
     return Group(volume / cells, math.sqrt(max(square, 0.0) / cells), cells) if cells else Group(0.0, 0.0, 0)
 
 
-def _replicates(own: Group, others: Group) -> str:
-    """Whether cells that lead among one half of the subscribers also lead among the other."""
+def _say_cells(verdict: str, cells: Sequence[str], of: Mapping[str, tuple[float, float | None]]) -> str:
+    """One sentence for all applications that are heaviest in the same cells."""
+    shares = words.spread({share: percent(share) for share, _ in of.values()})
+    times = words.spread(
+        {ratio: f"{ratio:,.1f}" for _, ratio in of.values() if ratio is not None} or {0.0: ""}
+    )
+    return (
+        f"{words.listing(list(of))}: most in {words.listing(cells)}, together {shares} of the downlink; "
+        f"{verdict}{f' ({times} times their mean)' if times else ''}."
+    )
+
+
+def _replicates(own: Group, others: Group) -> tuple[str, float | None]:
+    """Whether cells that lead among one half of subscribers also lead among the other, and how far."""
     verdict = words.compare(own, others)
     low, high = sorted((own.mean, others.mean))
     if verdict == "no clear difference" or high < (1 + words.LEAST_EFFECT) * low:
-        return "no clear difference from other cells, so none deserves capacity before the others"
-    ratio = f"{own.mean / others.mean:,.1f} times their mean" if others.mean > 0 else "they carry none"
-    return f"their load is clearly {verdict} than that of other cells ({ratio})"
+        return "no clear difference from other cells, so none deserves capacity before the others", None
+    if others.mean <= 0:
+        return (
+            f"the load of these cells is clearly {verdict} than that of other cells, which carry none",
+            None,
+        )
+    return f"the load of these cells is clearly {verdict} than that of other cells", own.mean / others.mean
 
 
 # Hours
@@ -193,7 +211,8 @@ def _capacity_hours(inputs: Inputs) -> Answer:
     for row in days:
         sessions[row["local_date"]] = sessions.get(row["local_date"], 0) + row["session_count"]
     enough = sorted(day for day, count in sessions.items() if count >= _HOURS * least)
-    rows, reading, names = [], [], _names(inputs)
+    rows, names = [], _names(inputs)
+    alike: dict[tuple[int, str], dict[str, float]] = {}
     facts: dict[str, float | str | None] = {"day_count": len(enough)}
     for slug in totals:
         sums = [0.0] * _HOURS
@@ -212,17 +231,20 @@ def _capacity_hours(inputs: Inputs) -> Answer:
         if shown and whole:
             busy = max(shown, key=lambda row: (row["dl_bytes"], -row["local_hour"]))
             facts |= {f"{slug}_busy_hour": busy["local_hour"], f"{slug}_busy_hour_share": busy["dl_share"]}
-            verdict = _busier(days, enough, slug, busy["local_hour"])
-            facts[f"{slug}_busy_hour_verdict"] = verdict
-            reading.append(
-                f"{names[slug]}: the busy hour starts at {busy['local_hour']}:00 with "
-                f"{percent(busy['dl_share'])} of the downlink, {against(verdict)} other hours."
-            )
+            found = _busier(days, enough, slug, busy["local_hour"])
+            facts |= {f"{slug}_busy_hour_{name}": value for name, value in found.items()}
+            alike.setdefault((busy["local_hour"], found["verdict"]), {})[names[slug]] = busy["dl_share"]
+    reading = [
+        f"{words.listing(list(own))}: the busy hour starts at {hour}:00 with "
+        f"{words.spread({share: percent(share) for share in own.values()})} of the downlink, "
+        f"{against(verdict)} other hours."
+        for (hour, verdict), own in alike.items()
+    ]
     notes = (
         "A session's volume counts in the local hour in which it starts, however long it lasts.",
         f"An even day has {percent(1 / _HOURS)} an hour. Hours are compared by their share of each day, over "
-        f"{words.plural(len(enough), 'day')} with at least {_HOURS * least} sessions. subscriber_count: "
-        "those with any downlink of the application in that hour.",
+        f"{words.plural(len(enough), 'day')} with at least {_HOURS * least} sessions.",
+        "subscriber_count: those with any downlink of the application in that hour.",
     )
     chart = charts.lines("local_hour", "dl_share", colour="application")
     return _answer(
@@ -230,8 +252,8 @@ def _capacity_hours(inputs: Inputs) -> Answer:
     )  # fmt: skip
 
 
-def _busier(days: Sequence[Mapping[str, Any]], enough: Sequence[Any], slug: str, hour: int) -> str:
-    """The hour's share of each day's downlink against every other hour's."""
+def _busier(days: Sequence[Mapping[str, Any]], enough: Sequence[Any], slug: str, hour: int) -> dict[str, Any]:
+    """The hour's share of each day's downlink against every other hour's, and the least that is clear."""
     volumes = {(row["local_date"], row["local_hour"]): row[slug] for row in days}
     busy, others = [], []
     for day in enough:
@@ -241,8 +263,10 @@ def _busier(days: Sequence[Mapping[str, Any]], enough: Sequence[Any], slug: str,
             busy.append(shares[hour] / whole)
             others += [share / whole for h, share in enumerate(shares) if h != hour]
     if not busy:
-        return "no clear difference"
-    return words.compare(*(Group(statistics.fmean(s), statistics.pstdev(s), len(s)) for s in (busy, others)))
+        return {"verdict": "no clear difference"}
+    own, rest = (Group(statistics.fmean(s), statistics.pstdev(s), len(s)) for s in (busy, others))
+    return {"verdict": words.compare(own, rest), "day_share": own.mean,
+            "least_share": rest.mean + words.least_gap(own, rest) if own.count > 1 else None}  # fmt: skip
 
 
 # Groups
@@ -261,13 +285,14 @@ def _capacity_clusters(inputs: Inputs) -> Answer:
         .sort("engagement_cluster")
     )
     rows: list[dict[str, Any]] = []
-    reading: list[str] = []
+    alike: dict[Any, dict[str, tuple[float, float]]] = {}
     facts: dict[str, float | str | None] = {}
     for app in inputs.contract.applications:
         if app.slug in totals:
             own = _cluster_rows(inputs, app, found)
             rows += own
-            _read_clusters(inputs, app, own, reading, facts)
+            _read_clusters(inputs, app, own, alike, facts)
+    reading = [_say_clusters(key, own) for key, own in alike.items()]
     chart = charts.bars("application", "mean_dl_bytes", colour="engagement_cluster")
     notes = ("mean_dl_bytes: per subscriber of the group, whether or not they use the application.",)
     return _answer(
@@ -300,7 +325,7 @@ def _read_clusters(
     inputs: Inputs,
     app: Application,
     rows: Sequence[Mapping[str, Any]],
-    reading: list[str],
+    alike: dict[Any, dict[str, tuple[float, float]]],
     facts: dict[str, float | str | None],
 ) -> None:
     shown = [row for row in rows if row["subscriber_count"] >= inputs.settings.minimum_group]
@@ -310,12 +335,22 @@ def _read_clusters(
     facts[f"{app.slug}_cluster"] = most["engagement_cluster"]
     facts[f"{app.slug}_cluster_share"] = most["dl_share"]
     heaviest = max(shown, key=lambda row: (row["mean_dl_bytes"], -row["engagement_cluster"]))
-    reading.append(
-        f"{app.name}: cluster {most['engagement_cluster']} takes most of the downlink, "
-        f"{percent(most['dl_share'])} with {percent(most['subscriber_share'])} of the "
-        f"subscribers; a subscriber takes most in cluster {heaviest['engagement_cluster']} "
-        f"({words.say(heaviest['mean_dl_bytes'], 'dl_bytes')}), {against(heaviest['against_others'])} "
-        "elsewhere."
+    where = (most["engagement_cluster"], most["subscriber_share"], heaviest["engagement_cluster"])
+    alike.setdefault((*where, heaviest["against_others"]), {})[app.name] = (
+        most["dl_share"],
+        heaviest["mean_dl_bytes"],
+    )
+
+
+def _say_clusters(key: tuple[int, float, int, str], of: Mapping[str, tuple[float, float]]) -> str:
+    """One sentence for all applications that land in the same groups."""
+    most, size, heaviest, verdict = key
+    held = words.spread({share: percent(share) for share, _ in of.values()})
+    each = words.spread({mean: words.say(mean, "dl_bytes") for _, mean in of.values()})
+    return (
+        f"{words.listing(list(of))}: cluster {most} takes most of the downlink, {held} with "
+        f"{percent(size)} of the subscribers; a subscriber takes most in cluster {heaviest} ({each}), "
+        f"{against(verdict)} elsewhere."
     )
 
 

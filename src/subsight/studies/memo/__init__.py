@@ -51,8 +51,8 @@ _MARK: Final = (
     "short of it, it is not."
 )
 _CLEAR: Final = (
-    "about the service it lies on the better side of what is asked for (at most a tenth, at most half, no "
-    "gap) by three standard errors or the smallest clear effect, so that chance meets no criterion."
+    "of a service criterion it is what is asked for (at most a tenth, at most half, no gap), moved to the "
+    "better side by three standard errors or the smallest clear effect, so that chance meets no criterion."
 )
 _TURN: Final = "threshold: the value at which the line turns."
 _EVIDENCE: Final = "evidence: the answer in which the number stands."
@@ -162,17 +162,19 @@ def _group_plan(inputs: Inputs, name: str) -> dict[str, Any] | None:
 def _hour_plan(inputs: Inputs, name: str, slug: str) -> dict[str, Any] | None:
     """A plan by when the application is used: only where its busy hour is clearly busier day by day."""
     id, facts = "engagement.capacity_hours", facts_of(inputs, "engagement.capacity_hours")
-    share, hour = number(facts, f"{slug}_busy_hour_share"), number(facts, f"{slug}_busy_hour")
-    if share is None or hour is None:
+    share, least, hour = (
+        number(facts, f"{slug}_busy_hour{name}") for name in ("_day_share", "_least_share", "")
+    )
+    if share is None or least is None or hour is None:
         return None
-    said = f"{words.say(share, 'a_share')} of its downlink falls in the hour from {hour:.0f}:00"
+    said = f"on a mean day {words.say(share, 'a_share')} of its downlink falls in the hour from {hour:.0f}:00"
     if facts.get(f"{slug}_busy_hour_verdict") == "higher":
         line = f"{name}: an allowance outside the busy hour, since {said}, clearly more than in others"
-        turns = "that hour is no longer clearly busier than the others, day by day"
+        turns = f"that share falls below {words.say(least, 'a_share')}"
     else:
         line = f"{name}: no plan by hour, since {said}, no clear difference from others"
-        turns = "that hour is clearly busier than the others, day by day"
-    return line_of(line, share, "share", 1 / 24, turns, id)
+        turns = f"that share reaches {words.say(least, 'a_share')}"
+    return line_of(line, share, "share", least, turns, id)
 
 
 # Returns

@@ -19,7 +19,6 @@ from subsight.studies.satisfaction.service import (
     SCORES,
     at_most,
     held,
-    least_gap,
     means_of,
     safe,
     scored,
@@ -74,8 +73,10 @@ def _definition(inputs: Inputs) -> Answer:
             "centroids: 0 at or beyond the worst, 100 at or beyond the best."
         )
     notes = (
-        "index = 100 clip(((x - worst).(best - worst)) / |best - worst|^2, 0, 1) in z-scores",
-        "a mean and deviation are over subscribers; the deviation is the population's",
+        "index = 100 clip(((x - worst).(best - worst)) / |best - worst|^2, 0, 1) in z-scores.",
+        "a mean and deviation are over subscribers; the deviation is the population's.",
+        "a centroid is where the fit stopped: the mean of the cluster's members, in engagement.clusters and "
+        "experience.clusters, may differ from it a little.",
     )
     return Answer(q.id, q.text, rows, tuple(reading), facts=facts, notes=notes)
 
@@ -126,7 +127,8 @@ def _distribution(inputs: Inputs) -> Answer:
             sentence += f"; {told(ends[0])} of subscribers lie at 0 and {told(ends[1])} at 100"
         reading.append(sentence + ".")
     chart = charts.facet(charts.bars("lower", "subscriber_share", vertical=True), "measure", free="x")
-    return Answer(q.id, q.text, rows, tuple(reading), chart, facts, group_size="subscriber_count")
+    notes = ("A class holds its lower bound, which the chart names; the last class of a score is open.",)
+    return Answer(q.id, q.text, rows, tuple(reading), chart, facts, "subscriber_count", notes=notes)
 
 
 def _histogram(name: str, everyone: int, seen: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -176,8 +178,8 @@ def _top(inputs: Inputs) -> Answer:
     )  # fmt: skip
     facts = {"subscriber_count": len(rows), "below_median_index_count": below,
              "engagement_index_0_count": worse[0], "experience_index_0_count": worse[1]}  # fmt: skip
-    notes = ("ties go to the smaller unkeyed hash of the identifier",
-             "lower_index_share: share of all subscribers whose satisfaction index is lower")  # fmt: skip
+    notes = ("ties go to the smaller unkeyed hash of the identifier.",
+             "lower_index_share: share of all subscribers whose satisfaction index is lower.")  # fmt: skip
     return Answer(q.id, q.text, rows, reading, facts=facts, ranks_subscribers=True, notes=notes)
 
 
@@ -248,7 +250,7 @@ def _clusters(inputs: Inputs) -> Answer:
         for name in (*SCORES[::-1], *INDICES[::-1]):
             low, high = (group(row, name) for row in seen)
             verdicts[name] = words.compare(high, low)
-            facts |= {f"{name}_gap": high.mean - low.mean, f"{name}_gap_band": least_gap(high, low)}
+            facts |= {f"{name}_gap": high.mean - low.mean, f"{name}_gap_band": words.least_gap(high, low)}
             reading.append(
                 f"{_title(name)}: {_versus(verdicts[name])} (mean {high.mean:.3g} against {low.mean:.3g})."
             )
@@ -262,7 +264,7 @@ def _clusters(inputs: Inputs) -> Answer:
         reading = ["One cluster is too small or missing, so the clusters are not compared."]
     chart = charts.bars("measure", "mean", colour="cluster")
     chart["transform"] = [{"fold": [f"mean_{n}" for n in SCORES], "as": ["measure", "mean"]}]
-    notes = ("k-means, k = 2, on engagement and experience score as they are",)
+    notes = ("k-means, k = 2, on engagement and experience score as they are.",)
     return Answer(q.id, q.text, rows, tuple(reading), chart, facts, "subscriber_count", notes=notes)
 
 

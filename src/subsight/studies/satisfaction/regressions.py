@@ -41,23 +41,36 @@ def _regression(name: str, text: str, says: Callable[[Mapping[str, Any]], tuple[
             {"statistic": "residual", "decile": 10 * i, "value": value}
             for i, value in enumerate(fit["residual_deciles"])
         ]
-        chart = charts.lines("decile", "value", zero=False)
-        chart["encoding"]["x"]["title"] = "subscribers with a smaller residual (%)"
-        chart["encoding"]["y"]["title"] = "residual"
-        # Without the extremes, which would flatten everything between them.
-        inner = "datum.statistic === 'residual' && datum.decile > 0 && datum.decile < 100"
-        chart["transform"] = [{"filter": inner}]
         facts = {k: fit[k] for k in (*told, "period")}
         refused = ", ".join(map(words.named, fit.get("refused", ())))
+        named = [words.named(n, inputs.contract.applications) for n in model["features"]]
+        features = ", ".join(named) if len(named) <= _NAMED else f"the {len(named)} of satisfaction.drivers"
+        chart = None if _is_exact(fit) else _residual_chart()
+        charted = "" if chart is None else "; not charted: deciles 0, 100"
         notes = (
-            f"features: {', '.join(words.named(n, inputs.contract.applications) for n in model['features'])}",
-            f"refused because they define the score: {refused or 'none'}",
-            "residual: score minus prediction, on held-out subscribers; not charted: deciles 0, 100",
-            f"baseline: the training mean; limits: {model['card'].get('limits', 'none stated')}",
+            f"features: {features}.",
+            f"refused because they define the score: {refused or 'none'}.",
+            f"residual: score minus prediction, on held-out subscribers{charted}.",
+            f"baseline: the training mean; limits: {model['card'].get('limits', 'none stated')}.",
         )
         return Answer(id, text, rows, says(model), chart, facts, notes=notes)
 
     return Question(id, text, answer)
+
+
+def _residual_chart() -> dict[str, Any]:
+    chart = charts.lines("decile", "value", zero=False)
+    chart["encoding"]["x"]["title"] = "subscribers with a smaller residual (%)"
+    chart["encoding"]["y"]["title"] = "residual"
+    # Without the extremes, which would flatten everything between them.
+    inner = "datum.statistic === 'residual' && datum.decile > 0 && datum.decile < 100"
+    chart["transform"] = [{"filter": inner}]
+    return chart
+
+
+def _is_exact(fit: Mapping[str, Any]) -> bool:
+    """Whether nothing but rounding is left between score and prediction."""
+    return all(_amount(value) == "0" for value in fit["residual_deciles"])
 
 
 def _absent(id: str, text: str, name: str) -> Answer:
@@ -68,10 +81,12 @@ def _absent(id: str, text: str, name: str) -> Answer:
 def _errors(fit: Mapping[str, Any]) -> str:
     r2 = "undefined (the score does not vary)" if fit["r2"] is None else f"{fit['r2']:.3f}"
     deciles = fit["residual_deciles"]
+    left = f"eight in ten residuals lie between {_amount(deciles[1])} and {_amount(deciles[9])}"
+    if _is_exact(fit):
+        left = "no residual differs from 0"
     return (
         f"On {words.plural(fit['rows_test'], 'held-out subscriber')} R2 is {r2}, the mean absolute error "
-        f"{_amount(fit['mae'])} against {_amount(fit['baseline_mae'])} for always saying the mean; "
-        f"eight in ten residuals lie between {_amount(deciles[1])} and {_amount(deciles[9])}."
+        f"{_amount(fit['mae'])} against {_amount(fit['baseline_mae'])} for always saying the mean; {left}."
     )
 
 

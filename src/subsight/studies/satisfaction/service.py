@@ -14,7 +14,7 @@ from subsight.studies import Inputs, Question, charts, words
 from subsight.studies.groups import group, moments, pooled, whole_share, without
 from subsight.studies.words import Group
 
-__all__ = ["AREAS", "INDICES", "NO_SCORES", "QUESTIONS", "SCORES", "at_most", "held", "least_gap",
+__all__ = ["AREAS", "INDICES", "NO_SCORES", "QUESTIONS", "SCORES", "at_most", "held",
            "means_of", "safe", "scored", "told", "unscored"]  # fmt: skip
 
 AREAS: Final = ("engagement", "experience", "satisfaction")
@@ -109,7 +109,7 @@ def _served(inputs: Inputs) -> Answer:
     if len(seen) > 1 and min(row["subscriber_count"] for row in rows) >= inputs.settings.minimum_group:
         low, high = (group(seen[i], "experience_index") for i in (0, -1))
         verdict = words.compare(high, low)
-        facts |= {"engaged_gap": high.mean - low.mean, "engaged_gap_band": least_gap(high, low),
+        facts |= {"engaged_gap": high.mean - low.mean, "engaged_gap_band": words.least_gap(high, low),
                   "engaged_verdict": verdict}  # fmt: skip
         said = verdict if verdict == "no clear difference" else f"a clearly {verdict} experience index"
         reading.append(
@@ -118,13 +118,6 @@ def _served(inputs: Inputs) -> Answer:
         )
     chart = charts.bars("engagement_cluster", "mean_experience_index", vertical=True)
     return Answer(q.id, q.text, rows, tuple(reading), chart, facts, "subscriber_count")
-
-
-def least_gap(a: Group, b: Group) -> float:
-    """The smallest difference of these two means that `words.compare` calls clear."""
-    both = math.sqrt((a.count * a.deviation**2 + b.count * b.deviation**2) / (a.count + b.count))
-    error = math.sqrt(a.deviation**2 / a.count + b.deviation**2 / b.count)
-    return max(words.LEAST_EFFECT * both, words.LEAST_ERRORS * error)
 
 
 def _service_levels(inputs: Inputs) -> Answer:
@@ -170,8 +163,8 @@ def _service_levels(inputs: Inputs) -> Answer:
                 f"{side} {words.say(level, name)}."
             )
     notes = (
-        "per subscriber, over sessions where both directions were observed: nothing filled in",
-        "a low mean throughput may mean little demand as well as little capacity",
+        "per subscriber, over sessions where both directions were observed: nothing filled in.",
+        "a low mean throughput may mean little demand as well as little capacity.",
     )
     chart = charts.bars("measure", "subscriber_share")
     return Answer(q.id, q.text, rows, tuple(reading), chart, facts, "subscriber_count", notes=notes)
@@ -217,7 +210,7 @@ def _retention(inputs: Inputs) -> Answer:
     )
     notes = (
         "each group against all others: higher risk where satisfaction score and index and experience index "
-        "are clearly lower or not clearly different, lower risk where higher, undecided where they disagree",
+        "are clearly lower or not clearly different, lower risk where higher, undecided where they disagree.",
     )
     return Answer(q.id, q.text, rows, tuple(reading), None, facts, "subscriber_count", notes=notes)
 
