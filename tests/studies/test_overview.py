@@ -434,7 +434,7 @@ def test_bunched_and_even_extracts_are_told_apart(duckdb_store: Store) -> None:
     even = {f"2026-03-{n:02}": 100 for n in range(1, 11)}
     first = ask(duckdb_store, "coverage", quality=quality(bunched, halves(20, False)))
     assert (
-        "10 days, but the extract is bunched: 99.2 % of them start on 2 days (9 March 2026"
+        "10 days, but the extract is bunched: 99.2 % of the sessions start on 2 days (9 March 2026"
         in first.reading[0]
     )
     second = ask(duckdb_store, "coverage", quality=quality(even, halves(20, False)))

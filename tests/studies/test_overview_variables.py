@@ -101,7 +101,7 @@ def test_missing_values_and_outliers_are_counted_by_hand(duckdb_store: Store) ->
     assert rows["app_web_dl_bytes"]["observed_count"] == 0
     assert "subscriber_hash" not in rows
     assert (answer.facts["missing_value_count"], answer.facts["outlier_value_count"]) == (3, 1)
-    assert "most of all downlink round-trip time (25.0 % missing)" in said(answer)
+    assert "the widest in downlink round-trip time (25.0 % missing)" in said(answer)
 
 
 def test_a_clean_extract_is_called_clean(duckdb_store: Store) -> None:

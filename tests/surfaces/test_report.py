@@ -157,7 +157,7 @@ def test_a_row_about_a_variable_is_said_in_that_variables_unit() -> None:
         ("total_bytes", "total volume", "bytes"),
         ("bytes", "volume", "bytes"),
         ("is_best_silhouette", "best silhouette", None),
-        ("handset_manufacturer=Wiko Global Sasu", "handset manufacturer: Wiko Global Sasu", None),
+        ("handset_manufacturer=Wiko Global Sasu", "handsets by Wiko Global Sasu", None),
         ("rtt_ms_raw", "RTT raw", "ms"),
         ("tcp_retransmission_bytes_median", "TCP retransmission median", "bytes"),
         ("subscriber_id", "subscriber", "identifier"),
@@ -201,7 +201,7 @@ def test_values_of_a_row_are_said_in_its_unit_whatever_the_column() -> None:
     assert [[str(cell.shown) for cell in row[:3]] for row in made.rows] == [
         ["downlink", "bytes", "8.80 GB"],
         ["best against worst", "", "5.1 points"],
-        ["handset manufacturer: Apple", "", "25.0 %"],
+        ["handsets by Apple", "", "25.0 %"],
     ]
     assert made.rows[0][3].shown == "4"
 
@@ -245,7 +245,7 @@ def test_labels_of_features_are_words_and_bars_need_no_title_beside_their_names(
     rows = [{"feature": "handset_manufacturer=Apple", "coefficient": 0.1}]
     y = dressed_chart(charts.bars("feature", "coefficient"), rows)["y"]
     assert y["title"] is None
-    assert '"handset_manufacturer=Apple": "handset manufacturer: Apple"' in y["axis"]["labelExpr"]
+    assert '"handset_manufacturer=Apple": "handsets by Apple"' in y["axis"]["labelExpr"]
 
 
 def test_axis_titles_say_a_unit_only_where_the_labels_do_not() -> None:
@@ -290,7 +290,7 @@ def test_every_chart_is_well_formed_named_and_follows_the_page(html: str) -> Non
     charted = [a for a in (*memo(), *overview(), *engagement(), *experience()) if a.chart]
     reader = read(html)
     assert reader.labels == [a.reading[0] for a in charted] + [reader.labels[-1]]
-    assert reader.labels[-1].startswith("Sessions start on 6 days, from 2019-04-04 to 2019-04-26")
+    assert reader.labels[-1].startswith("Sessions start on 6 days, from 4 April 2019 to 26 April 2019")
     drawings = re.findall(r"<svg.*?</svg>", html, re.DOTALL)
     assert len(drawings) == len(charted) + 1
     for drawing in drawings:
@@ -371,7 +371,7 @@ def test_the_head_counts_what_was_read_and_rejected(html: str) -> None:
     ):
         assert said in head
     # Of the days that are shown, 149,094 sessions in all, the three busiest hold 140,094.
-    assert "from 2019-04-04 to 2019-04-26; the three busiest days hold 94.0 % of those shown" in head
+    assert "from 4 April 2019 to 26 April 2019; the three busiest days hold 94.0 % of those shown" in head
 
 
 def test_the_same_run_gives_the_same_file_even_where_the_renderer_dies(folder: Path, html: str) -> None:

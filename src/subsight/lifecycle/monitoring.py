@@ -75,7 +75,11 @@ def _champions(champions: Sequence[Version]) -> Answer:
         _WHICH,
         rows,
         tuple(_judged(one) for one in champions),
-        notes=("R² is 1 for a perfect model and 0 for one that knows no more than the mean.",),
+        notes=(
+            "R² is 1 for a perfect model and 0 for one that knows no more than the mean.",
+            "A registered model is fitted and judged apart from its run, on a draw of its own: its numbers "
+            "are near those of satisfaction.behaviour, not the same.",
+        ),
     )
 
 

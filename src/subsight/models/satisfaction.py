@@ -128,7 +128,7 @@ def identity(
             "features": names,
             "limits": "explains nothing: the target is computed from both features",
             "circular": True,
-            "reason": "satisfaction_score = (engagement_score + experience_score) / 2 by definition",
+            "reason": "the satisfaction score is the mean of engagement and experience score by definition",
         },
     }
 

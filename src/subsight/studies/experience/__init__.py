@@ -88,7 +88,7 @@ def _clusters(inputs: Inputs) -> Answer:
         if verdicts[filled] == "higher":
             reading.append(
                 f"Much of what sets cluster {number} apart may be fill-in: {percent(own[filled].mean)} of "
-                "its subscribers' sessions lack a retransmission value, clearly more than of the others."
+                "its subscribers' sessions lack a retransmission value, clearly more than of all others."
             )
     notes = (
         "k-means, k = 3, on z-scores of the treated means; cluster 0 is the worst experienced: highest "

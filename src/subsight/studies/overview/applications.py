@@ -135,7 +135,7 @@ def _against_reading(inputs: Inputs, joint: _Joint, rows: Sequence[Mapping[str, 
     first = rows[0]
     reading = [
         f"{first['application']} is the largest part: "
-        f"{say(first['total_bytes_share'], 'total_share')} of total DL+UL."
+        f"{say(first['total_bytes_share'], 'total_share')} of total downlink plus uplink."
     ]
     known = [row for row in rows if row["correlation"] is not None]
     if known:
@@ -178,16 +178,19 @@ def application_deciles(inputs: Inputs) -> Answer:
         for row in found
         for column, name in apps.items()
     ]
+    chart = charts.lines("decile", "total_bytes_share", colour="application", kind="ordinal")
+    chart["encoding"]["y"]["title"] = "share of the class's data"
     return Answer(
         id="overview.application_deciles",
         question=APPLICATION_DECILES.text,
         rows=rows,
         reading=_mix_reading(inputs, found, apps),
-        chart=charts.lines("decile", "mean_bytes", colour="application", kind="ordinal"),
+        chart=chart,
         group_size="subscriber_count",
         notes=(
             "Decile 10 holds the tenth of subscribers with most data; ties break by subscriber hash. The "
-            f"reading compares a subscriber's share of data per application. {_RAW}",
+            "reading compares subscribers' own shares of data per application, the chart shows shares of all "
+            f"data of a class. {_RAW}",
         ),
     )
 
@@ -380,7 +383,7 @@ def _component_bullets(
         f"{stand_out} of {len(shares)} components stand{'s' if stand_out == 1 else ''} out and hold"
         f"{'s' if stand_out == 1 else ''} {say(math.fsum(shares[:stand_out]), 'a_share')}: "
         + ("few dimensions describe the volumes." if math.fsum(shares[:stand_out]) >= _ENOUGH
-           else "the volumes cannot be reduced to them without losing much.")
+           else f"the volumes cannot be reduced to {'it' if stand_out == 1 else 'them'} without losing much.")
     )  # fmt: skip
     return tuple(bullets)
 

@@ -101,11 +101,11 @@ def _span(found: Mapping[str, Any], seen: int) -> str:
         run += f" to {_day(found['core_last_date'])}"
     if most <= _BUNCHED * days:
         return (
-            f"{span}, but the extract is bunched: {share} of them start on {plural(most, 'day')} ({run}). "
-            "It describes those days, not the whole span."
+            f"{span}, but the extract is bunched: {share} of the sessions start on "
+            f"{plural(most, 'day')} ({run}). It describes those days, not the whole span."
         )
     if most < _SPREAD * days:
-        return f"{span}, unevenly: {share} of them start on {plural(most, 'day')} ({run})."
+        return f"{span}, unevenly: {share} of the sessions start on {plural(most, 'day')} ({run})."
     return (
         f"{span}, and they are spread over it: the shortest run that holds {share} takes "
         f"{plural(most, 'day')}."

@@ -25,7 +25,7 @@ _UNRANKED: Final = (
 )
 _COUNTED: Final = (
     "A subscriber counts for every handset that one of their sessions names, so shares of subscribers may "
-    "sum to more than one."
+    "sum to more than 100 %."
 )
 
 

@@ -295,8 +295,8 @@ def times(inputs: Inputs) -> Answer:
         facts={"session_count": total},
         group_size="subscriber_count",
         notes=(
-            f"Hours of the zone {inputs.settings.time_zone}. An hour stands out from "
-            f"{100 * LEAST_EFFECT:.0f} % and {LEAST_ERRORS:.0f} Poisson errors off an even share on. "
+            f"Hours of the zone {inputs.settings.time_zone}. An hour stands out where it is at "
+            f"least {100 * LEAST_EFFECT:.0f} % and {LEAST_ERRORS:.0f} Poisson errors off an even share. "
             "Sessions by day: overview.coverage.",
         ),
     )

@@ -102,7 +102,7 @@ def _totals_reading(
             "level": "no clear difference between the two",
         }[word]
         reading.append(
-            f"{row['quantity'].capitalize()}: {_say(row['total'], unit)} in all of "
+            f"{row['quantity'].capitalize()}: {_say(row['total'], unit)} in all, by "
             f"{plural(row['subscriber_count'], 'subscriber')}; mean {mean}, median {median}: {story}."
         )
     apps = [

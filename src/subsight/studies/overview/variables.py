@@ -132,13 +132,13 @@ def _variables_reading(inputs: Inputs, rows: Sequence[Mapping[str, Any]]) -> tup
         half = [row["variable"] for row in gaps if row["missing_share"] >= 0.5]
         most = max(gaps, key=lambda row: row["missing_count"])
         reading.append(
-            f"{len(gaps)} of {len(seen)} observed variables have gaps, most of all "
+            f"{len(gaps)} of {len(seen)} observed variables have gaps, the widest in "
             f"{_said(inputs, most)} ({say(most['missing_share'], 'missing_share')} missing)."
         )
         if half:
             reading.append(
-                f"At least half is missing of {listing(_named(inputs, half))}: conclusions from "
-                "them rest on what is left."
+                f"At least half of the values are missing of {listing(_named(inputs, half))}: "
+                "conclusions from them rest on what is left."
             )
     else:
         reading.append("No observed variable has gaps.")
@@ -146,7 +146,7 @@ def _variables_reading(inputs: Inputs, rows: Sequence[Mapping[str, Any]]) -> tup
     if tails:
         most = max(tails, key=lambda row: row["outlier_share"])
         reading.append(
-            f"{len(tails)} measures have outliers, most of all {_said(inputs, most)} "
+            f"{len(tails)} measures have outliers, the largest share in {_said(inputs, most)} "
             f"({say(most['outlier_share'], 'outlier_share')} of what was observed)."
         )
     else:

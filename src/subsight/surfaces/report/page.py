@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from subsight.results import Answer, Results, respectful
 from subsight.surfaces.report.tables import Table, table
-from subsight.surfaces.report.words import phrase, sentence, spelled, unit_label
+from subsight.surfaces.report.words import named, phrase, sentence, spelled, unit_label
 from subsight.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ def _quality(results: Results) -> Section:
     answers = [
         Answer(
             "inputs.findings", "What was found wrong with the data, and what was done about it?",
-            quality.get("findings") or [],
+            # With the unit: a duration in seconds and one in milliseconds are two columns.
+            [{**row, "column": named(row["column"] or "–")} for row in quality.get("findings") or ()],
             (f"{_counted(len(quality.get('findings') or ()), 'finding')}.",),
         ),
         Answer(
@@ -145,7 +147,7 @@ def _coverage(quality: Mapping[str, Any]) -> Answer:
         both = periods["both_subscriber_count"]
         seen = f"{_counted(both, 'subscriber')} {'is' if both == 1 else 'are'} seen"
         reading.append(
-            f"{seen} both from {a} to {b} and from {c} to {d}: the two periods "
+            f"{seen} both from {_day(a)} to {_day(b)} and from {_day(c)} to {_day(d)}: the two periods "
             f"{'can' if periods.get('comparable') else 'cannot'} be compared."
         )
     day = {"field": "local_date", "type": "temporal", "title": None}
@@ -160,6 +162,12 @@ def _coverage(quality: Mapping[str, Any]) -> Answer:
     )  # fmt: skip
 
 
+def _day(date: str) -> str:
+    """A date as the studies say it: 2 April 2019."""
+    day = datetime.date.fromisoformat(date)
+    return f"{day.day} {day:%B %Y}"
+
+
 def _span(rows: Sequence[Mapping[str, Any]]) -> str:
     """The days covered, and how many of the sessions the three busiest hold."""
     days = sorted(row["local_date"] for row in rows if row.get("local_date"))
@@ -167,7 +175,7 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> str:
     total = sum(counts)
     span = f"Sessions start on {_counted(len(rows), 'day')}"
     if days:
-        span += f", from {days[0]} to {days[-1]}"
+        span += f", from {_day(days[0])} to {_day(days[-1])}"
     if len(rows) > 3 and total:
         of = "those shown" if any(row["session_count"] is None for row in rows) else "them"
         span += f"; the three busiest days hold {100 * sum(counts[:3]) / total:.1f} % of {of}"

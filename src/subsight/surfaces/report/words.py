@@ -70,11 +70,11 @@ def phrase(name: str) -> str:
     >>> phrase("app_social_media_dl_bytes"), phrase("rtt_ms_raw"), phrase("mean_total_bytes")
     ('social media downlink', 'RTT raw', 'mean volume')
     >>> phrase("handset_manufacturer=Apple"), phrase("dl_50_to_250_kbps_share"), phrase("is_used")
-    ('handset manufacturer: Apple', 'downlink of 50 to 250 kbps', 'used')
+    ('handsets by Apple', 'downlink of 50 to 250 kbps', 'used')
     """
     column, equals, value = name.partition("=")
     if equals:
-        return f"{phrase(column)}: {value}"
+        return f"handsets by {value}" if column == "handset_manufacturer" else f"{phrase(column)}: {value}"
     if band := _BAND.fullmatch(name):
         return _band(*band.groups())
     plain = _VOLUME.get(name, name.replace("_total_bytes", "_volume")).removeprefix("is_")
