@@ -6,12 +6,15 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from mlflow import MlflowClient
 from planted_run import publish
 
 from subsight.errors import ConfigurationError
 from subsight.lifecycle import tracking, training
 from subsight.lifecycle.registry import Registry
+from subsight.models import feedback
 from subsight.settings import load
 from subsight.workspace import Workspace
 
@@ -32,6 +35,7 @@ def trained(tmp_path: Path) -> Workspace:
     fit = {
         "rows": 4000,
         "inertia": 25.5,
+        "starts": 10,
         "convergence": [40.0, 30.0, 25.5],
         "began_at": "2026-03-01T11:59:58+00:00",
     }
@@ -44,8 +48,6 @@ def trained(tmp_path: Path) -> Workspace:
 def test_fits_versions_and_aliases_stand_in_mlflow_once(trained: Workspace) -> None:
     assert tracking.sync(trained, load()) == 5  # the run's fit, and two versions of two models
     assert tracking.sync(trained, load()) == 0
-    from mlflow import MlflowClient
-
     uri = tracking.default_uri(trained)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     found = {e.name: e.experiment_id for e in client.search_experiments() if e.name != "Default"}
@@ -53,6 +55,9 @@ def test_fits_versions_and_aliases_stand_in_mlflow_once(trained: Workspace) -> N
     (fit,) = client.search_runs([found["subsight engagement"]])
     assert fit.data.tags["mlflow.source.git.commit"] == "c0ffee"
     assert fit.data.metrics["inertia"] == 25.5
+    # A setting is a parameter and no metric, wherever the fit tells it.
+    assert (fit.data.params["starts"], "starts" in fit.data.metrics) == ("10", False)
+    assert fit.info.run_name == f"run {trained.run().name}"
     assert (fit.info.end_time - fit.info.start_time) == 2000
     steps = client.get_metric_history(fit.info.run_id, "inertia_by_iteration")
     assert [(one.step, one.value) for one in steps] == [(0, 40.0), (1, 30.0), (2, 25.5)]
@@ -71,9 +76,33 @@ def test_fits_versions_and_aliases_stand_in_mlflow_once(trained: Workspace) -> N
     ]
 
 
-def test_promotion_and_rollback_move_the_alias(trained: Workspace) -> None:
-    from mlflow import MlflowClient
+def test_a_model_that_learns_by_steps_shows_its_loss_and_calibration(trained: Workspace) -> None:
+    random, registry = np.random.default_rng(1), Registry(trained)
+    rtt_ms = random.uniform(20, 200, 400)
+    rating = np.clip(np.rint(5 - rtt_ms / 50 + random.normal(size=400)), 1, 5) / 4 - 0.25
+    record = feedback.fit({"rtt_ms": rtt_ms}, rating, seed=7) | {"probes": []}
+    known = registry.entries("behaviour")[0]
+    facts = {key: known[key] for key in ("began_at", "ended_at", "code", "source", "parameters")}
+    facts |= {"metrics": {"r2": record["fit"]["r2"]}, "against_champion": None, "is_promotable": False}
+    registry.register("feedback", record, facts | {"reasons": ["R2 is too low", "it is worse"]})
+    tracking.sync(trained, load())
+    uri = tracking.default_uri(trained)
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    version = client.get_model_version("subsight-feedback", "1")
+    assert version.description == "not promotable: R2 is too low; it is worse"
+    losses = [one.value for one in client.get_metric_history(version.run_id, "loss_by_step")]
+    assert losses == record["fit"]["convergence"]
+    # Newton's method from the mean answer on: the loss falls at every step until it is settled.
+    assert len(losses) > 2
+    assert losses == sorted(losses, reverse=True)
+    for side in ("predicted", "observed"):
+        steps = client.get_metric_history(version.run_id, f"calibration_{side}")
+        assert [one.value for one in steps] == [row[side] for row in record["fit"]["calibration"]]
+    drawn = Path(client.download_artifacts(version.run_id, "calibration.svg")).read_text()
+    assert "mean answer, share of its scale" in drawn
 
+
+def test_promotion_and_rollback_move_the_alias(trained: Workspace) -> None:
     uri = tracking.default_uri(trained)
     registry = Registry(trained)
 

@@ -1,7 +1,8 @@
 """Tracking: fit records and versions are copied into MLflow, where people look at runs beside each other.
 
 The workspace is the truth and MLflow a copy of it: what was copied already, by its tag, is left as it is.
-Importing MLflow takes three seconds, so only commands about models do.
+Importing MLflow takes three seconds, so only commands about models do. Its pages come with the full package:
+`uv run --with mlflow mlflow server --backend-store-uri sqlite:///WS/models/mlflow.db --port 5001`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["default_uri", "sync"]
 
 _TAG: Final = "subsight.record"
+_SETTINGS: Final = frozenset({"starts", "seed"})
+"""What fits tell among their numbers and is a parameter."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class _Record:
     """One fit as MLflow is to show it; `series` are metrics by step."""
 
     id: str
+    name: str
     model: str
     began_at: str
     ended_at: str
@@ -96,12 +100,14 @@ def _fits(workspace: Workspace) -> Iterator[_Record]:
             fit = record["fit"]
             yield _Record(
                 id=f"run {run} {name}",
+                name=f"run {run}",
                 model=name,
                 began_at=fit.get("began_at") or manifest["created_at"],
                 ended_at=fit.get("ended_at") or manifest["created_at"],
-                tags=_tags(manifest.get("code", {}), run, [entry["content"] for entry in manifest["inputs"]]),
+                tags=_tags(manifest.get("code", {}), run, [entry["content"] for entry in manifest["inputs"]])
+                | {"mlflow.source.name": "subsight run"},
                 parameters={key: manifest["settings"][key] for key in ("seed", "starts", "treatment")},
-                metrics={key: value for key, value in fit.items() if _is_number(value)},
+                metrics={k: v for k, v in fit.items() if _is_number(v) and k not in _SETTINGS},
                 series={"inertia_by_iteration": fit.get("convergence", [])},
                 files={"record.json": json.dumps(record, indent=1)},
             )
@@ -113,27 +119,44 @@ def _versions(registry: Registry) -> Iterator[_Record]:
         for entry in registry.entries(name):
             version = registry.get(name, entry["version"])
             against = entry["against_champion"] or {}
+            fit = version.record["fit"]
             yield _Record(
                 id=_version_id(name, entry),
+                name=f"version {entry['version']}",
                 model=name,
                 began_at=entry["began_at"],
                 ended_at=entry["ended_at"],
                 tags=_tags(entry["code"], entry["source"]["run"], entry["source"]["inputs"])
-                | {"version": str(entry["version"]), "is_promotable": str(entry["is_promotable"])},
+                | {"version": str(entry["version"]), "is_promotable": str(entry["is_promotable"])}
+                | {"mlflow.source.name": "subsight models train", "mlflow.note.content": _verdict(entry)},
                 parameters=entry["parameters"],
                 metrics={**entry["metrics"], "mae_change": against.get("mae_change")},
-                series={"residual_deciles": version.record["fit"]["residual_deciles"]},
+                series={"residual_deciles": fit["residual_deciles"]} | _learned(fit),
                 files={
                     "record.json": json.dumps(version.record, indent=1),
                     "card.json": json.dumps(version.record["card"], indent=1),
                     "predictions.csv": _probes(version.record["probes"]),
-                    "residuals.svg": _drawn(version.record["fit"]["residual_deciles"]),
-                },
+                    "residuals.svg": _residuals(fit["residual_deciles"]),
+                }
+                | ({"calibration.svg": _calibration(rows)} if (rows := fit.get("calibration")) else {}),
             )
 
 
 def _version_id(name: str, entry: Mapping[str, Any]) -> str:
     return f"version {name} {entry['version']} {entry['digest'][:16]}"
+
+
+def _learned(fit: Mapping[str, Any]) -> dict[str, list[float]]:
+    """What only models that learn by steps have: their loss at each, and their calibration by tenths."""
+    series = {"loss_by_step": fit["convergence"]} if "convergence" in fit else {}
+    for side in ("predicted", "observed") if "calibration" in fit else ():
+        series[f"calibration_{side}"] = [row[side] for row in fit["calibration"]]
+    return series
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    """What validation said of a version."""
+    return f"not promotable: {'; '.join(entry['reasons'])}" if entry["reasons"] else "promotable"
 
 
 def _tags(code: Mapping[str, Any], run: str, inputs: list[str]) -> dict[str, str]:
@@ -152,7 +175,7 @@ def _is_number(value: Any) -> bool:
 
 def _probes(probes: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    names = [*probes[0]["inputs"], "satisfaction_score"] if probes else ["satisfaction_score"]
+    names = ["satisfaction_score", *(probes[0]["inputs"] if probes else ())]
     writer = csv.DictWriter(text, names)
     writer.writeheader()
     writer.writerows(
@@ -161,19 +184,43 @@ def _probes(probes: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _drawn(deciles: list[float]) -> str:
-    """Residuals by decile of the held-out subscribers, as SVG."""
+def _residuals(deciles: list[float]) -> str:
+    """The deciles of the held-out residuals, as SVG."""
+    return _drawn(
+        [{"decile": i, "residual": value} for i, value in enumerate(deciles)],
+        {
+            "x": {"field": "decile", "type": "ordinal", "title": "decile of the held-out residuals"},
+            "y": {
+                "field": "residual",
+                "type": "quantitative",
+                "title": "residual, in units of the prediction",
+            },
+        },
+    )
+
+
+def _calibration(rows: list[Mapping[str, float]]) -> str:
+    """Mean answers by tenths of the held-out predictions, as SVG: a calibrated model's sides agree."""
+    sides = [
+        {"tenth": i, "mean": row[side], "side": side}
+        for i, row in enumerate(rows, 1)
+        for side in ("predicted", "observed")
+    ]
+    return _drawn(
+        sides,
+        {
+            "x": {"field": "tenth", "type": "ordinal", "title": "tenth of held-out answers, by prediction"},
+            "y": {"field": "mean", "type": "quantitative", "title": "mean answer, share of its scale"},
+            "color": {"field": "side", "type": "nominal", "title": None},
+        },
+    )
+
+
+def _drawn(rows: list[dict[str, Any]], encoding: Mapping[str, Any]) -> str:
     import vl_convert
 
-    rows = [{"decile": i, "residual": value} for i, value in enumerate(deciles)]
-    spec = {
-        "data": {"values": rows},
-        "mark": {"type": "line", "point": True},
-        "encoding": {
-            "x": {"field": "decile", "type": "ordinal", "title": "decile of held-out subscribers"},
-            "y": {"field": "residual", "type": "quantitative", "title": "residual (score)"},
-        },
-    }
+    size = {"width": 420, "height": 260}
+    spec = {"data": {"values": rows}, "mark": {"type": "line", "point": True}, "encoding": encoding, **size}
     return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
 
 
@@ -185,7 +232,7 @@ def _copy(client: MlflowClient, record: _Record, artifacts: str | None) -> bool:
     if client.search_runs([experiment], f"tags.`{_TAG}` = '{record.id}'", max_results=1):
         return False
     run = client.create_run(
-        experiment, _milliseconds(record.began_at), dict(record.tags), record.id
+        experiment, _milliseconds(record.began_at), dict(record.tags), record.name
     ).info.run_id
     at = _milliseconds(record.ended_at)
     metrics = [
@@ -223,10 +270,12 @@ def _register(client: MlflowClient, registry: Registry, name: str, artifacts: st
     known = {v.tags.get(_TAG): v.version for v in client.search_model_versions(f"name = '{model}'")}
     experiment = _experiment(client, name, artifacts)
     ids = {entry["version"]: _version_id(name, entry) for entry in registry.entries(name)}
-    for id in ids.values():
-        if id not in known:
+    for entry in registry.entries(name):
+        if (id := ids[entry["version"]]) not in known:
             (run,) = client.search_runs([experiment], f"tags.`{_TAG}` = '{id}'", max_results=1)
-            made = client.create_model_version(model, str(run.info.artifact_uri), run.info.run_id, {_TAG: id})
+            made = client.create_model_version(
+                model, str(run.info.artifact_uri), run.info.run_id, {_TAG: id}, description=_verdict(entry)
+            )
             known[id] = made.version
     wanted = {alias: known[ids[number]] for alias, number in registry.aliases(name).items()}
     present = dict(client.get_registered_model(model).aliases)
