@@ -78,3 +78,17 @@ def test_what_is_no_request_is_refused_and_the_connection_closed() -> None:
     assert isinstance(whole, bytes)
     assert whole.startswith(b"HTTP/1.1 400 ")
     assert closed == "closed"
+
+
+def test_a_head_without_end_is_refused_as_it_grows() -> None:
+    begun = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
+    many = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 100) for number in range(1000))
+    for head in (begun + many + b"\r\n", begun + b"X: " + b"a" * 100_000):
+        whole, closed = answered(head)
+        assert isinstance(whole, bytes)
+        assert whole.startswith(b"HTTP/1.1 400 ")
+        assert closed == "closed"
+    fair = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 100) for number in range(500))
+    [whole] = answered(begun + fair + b"\r\n")
+    assert isinstance(whole, bytes)
+    assert whole.startswith(HEAD)

@@ -49,7 +49,11 @@ def watch(
         _print(found)
         for one in trained:
             name, number = one.version.name, one.version.number
-            state = "now the champion" if one.is_champion else _waiting(one.version.entry, name, number)
+            state = (
+                "now the champion"
+                if one.is_champion
+                else _waiting(one.version.entry, f"{workspace} {number} --model {name}")
+            )
             print(f"{name} {number}: trained; {state}")
         if left and not trained:
             print(f"next: subsight models watch {workspace} --retrain")
@@ -60,10 +64,10 @@ def watch(
     raise typer.Exit(DUE if left else 0)
 
 
-def _waiting(entry: Mapping[str, Any], name: str, number: int) -> str:
+def _waiting(entry: Mapping[str, Any], chosen: str) -> str:
     if entry["reasons"]:
         return f"not promotable: {'; '.join(entry['reasons'])}"
-    return f"promote it with: subsight models promote WS {number} --model {name}"
+    return f"promote it with: subsight models promote {chosen}"
 
 
 def _print(found: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -11,13 +11,43 @@ from subsight.surfaces.api.gate import BODY_IS_HERE
 
 __all__ = ["Connection"]
 
+# The parser has no bound of its own, and a head is read before any key is looked at.
+_LARGEST_HEAD: Final = 65_536
+_TOO_LARGE: Final = "The head of the request is too large."
+
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection, which hands over head and body one after the other."""
+    """uvicorn's connection, which hands over head and body one after the other, and bounds no head."""
+
+    _in_head, _waiting, _head_bytes = False, 0, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes the connection over."""
         super().connection_made(_Gathering(transport, self.loop))  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what came; a head beyond all reason is answered with 400, and the connection closes."""
+        super().data_received(data)
+        self._waiting += len(data)
+        if self._in_head and self._waiting > _LARGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response(_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """Begins to count what a head holds."""
+        super().on_message_begin()
+        self._in_head, self._waiting, self._head_bytes = True, 0, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes a header. What is raised here, the parser's caller answers with 400."""
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > _LARGEST_HEAD:
+            raise ValueError(_TOO_LARGE)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Ends the count: bodies have limits of their own."""
+        self._in_head = False
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Notes it: most bodies come with their head, and nobody has to wait for them."""
