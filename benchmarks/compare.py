@@ -51,15 +51,21 @@ def measured(command: list[str], log: Path) -> tuple[float, float]:
     return seconds, peak
 
 
-def resident(pid: int) -> float:
-    """Resident megabytes of a process and its descendants at this moment; 0 where it has ended."""
+def resident(pid: int, parent: bytes = b"") -> float:
+    """Resident megabytes of a process and its descendants at this moment; 0 where it has ended.
+
+    A child that is not yet another program (vfork) is left out: its memory is its parent's.
+    """
     try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if command == parent:
+            return 0.0
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         tasks = Path(f"/proc/{pid}/task").glob("*/children")
         children = [int(child) for task in tasks for child in task.read_text().split()]
     except (OSError, IndexError):
         return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6 + sum(map(resident, children))
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6 + sum(resident(child, command) for child in children)
 
 
 def main() -> None:

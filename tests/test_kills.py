@@ -46,18 +46,25 @@ def _read_whole(workspace: Workspace) -> str:
     return workspace.run().name
 
 
+def _length(base: Path, scratch: Path, source: Path) -> float:
+    """Seconds of a run that nobody kills."""
+    shutil.copytree(base, scratch, symlinks=True)
+    began = time.monotonic()
+    assert _start(scratch, source).wait() == 0
+    length = time.monotonic() - began
+    shutil.rmtree(scratch)
+    return length
+
+
 def test_kills_at_any_moment(tmp_path: Path) -> None:
     first = simulate(Operator(subscribers=300, sessions=1500, seed=1), tmp_path / "first").sessions
     second = simulate(Operator(subscribers=300, sessions=1500, seed=2), tmp_path / "second").sessions
     base = tmp_path / "base"
     Insight.open(base).run(first)
-    whole = tmp_path / "whole"
-    shutil.copytree(base, whole, symlinks=True)
-    began = time.monotonic()
-    assert _start(whole, second).wait() == 0
-    length = time.monotonic() - began
-    outcomes = []
+    length, outcomes = 0.0, []
     for i in range(KILLS):
+        if i % 20 == 0:  # a machine's speed drifts, and a kill after the end would prove nothing
+            length = _length(base, tmp_path / "whole", second)
         path = tmp_path / f"ws{i}"
         shutil.copytree(base, path, symlinks=True)
         before = Workspace.open(path).run().name
