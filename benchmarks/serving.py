@@ -16,6 +16,7 @@ import io
 import json
 import logging
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -257,6 +258,8 @@ def main() -> None:
     if not shutil.which("wrk"):
         sys.exit("wrk is not installed: the load comes from it. On Debian: apt install wrk")
     bodies = loads()
+    # Told to stop it leaves no server behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         scratch = Path(name)
         sides = servers(scratch)
