@@ -19,7 +19,7 @@ _TOO_LARGE: Final = "The head of the request is too large."
 class Connection(HttpToolsProtocol):
     """uvicorn's connection, which hands over head and body one after the other, and bounds no head."""
 
-    _in_head, _waiting, _head_bytes = False, 0, 0
+    _in_head, _packet, _waiting = False, 0, 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes the connection over."""
@@ -27,32 +27,33 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes what came; a head beyond all reason is answered with 400, and the connection closes."""
+        self._packet = len(data)
         super().data_received(data)
-        self._waiting += len(data)
+        self._waiting += self._packet
         if self._in_head and self._waiting > _LARGEST_HEAD and not self.transport.is_closing():
             self.send_400_response(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """Begins to count what a head holds."""
         super().on_message_begin()
-        self._in_head, self._waiting, self._head_bytes = True, 0, 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Takes a header. What is raised here, the parser's caller answers with 400."""
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > _LARGEST_HEAD:
-            raise ValueError(_TOO_LARGE)
-        super().on_header(name, value)
+        self._in_head, self._waiting = True, 0
 
     def on_headers_complete(self) -> None:
-        """Ends the count: bodies have limits of their own."""
+        """Ends the count: bodies have limits of their own. What is raised here is answered with 400."""
         self._in_head = False
+        # Most requests come in one small packet, whose head needs no measuring.
+        if self._waiting + self._packet > _LARGEST_HEAD and _size(self.headers) > _LARGEST_HEAD:
+            raise ValueError(_TOO_LARGE)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Notes it: most bodies come with their head, and nobody has to wait for them."""
         super().on_message_complete()
         self.scope[BODY_IS_HERE] = True  # type: ignore[typeddict-unknown-key]
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
 
 
 class _Gathering:
