@@ -123,6 +123,26 @@ def test_monitoring_shows_the_last_look(service: Service, workspace: Workspace) 
     assert service.ask("GET", "/monitoring")[:2] == (200, look)
 
 
+@pytest.mark.parametrize(
+    ("row", "field", "expected"),
+    [
+        ({"night_share": 82}, "night_share", "a number from 0 to 1 or null"),
+        ({"night_share": -0.1}, "night_share", "a number from 0 to 1 or null"),
+        ({"rtt_ms": -180.0}, "rtt_ms", "a number from 0 to 1e+18 or null"),
+    ],
+)
+def test_values_that_no_profile_has_are_refused(
+    workspace: Workspace, row: dict[str, float], field: str, expected: str
+) -> None:
+    promote(workspace, "behaviour", linear({"night_share": 1.0, "rtt_ms": 1.0}))
+    with running(workspace) as service:
+        status, said = service.predict(row)
+        assert (status, said["error"]["field"], said["error"]["expected"]) == (422, field, expected)
+        status, said, _ = service.ask("POST", "/predict/batch", [dict.fromkeys(row, 0.5), row])
+        assert (status, said["error"]["field"], said["error"]["row"]) == (422, field, 2)
+        assert service.predict({"night_share": 1, "rtt_ms": 0})[0] == 200
+
+
 def test_fields_that_only_the_feedback_model_knows_choose_it(service: Service, workspace: Workspace) -> None:
     promote(workspace, "feedback", FEEDBACK)
     for _ in range(100):

@@ -90,8 +90,8 @@ def of_run(workspace: Workspace, settings: Settings) -> Examples:
     if "satisfaction" not in results.tables():
         raise NotFoundError(
             f"the run {results.manifest['run']} has no satisfaction scores",
-            expected="a run with enough subscribers to divide into groups",
-            do="ingest more sessions and run again",
+            expected="enough subscribers with round-trip time, retransmission and throughput to form groups",
+            do="map these columns, or ingest more sessions, and run again",
         )
     apps = _applications(results)
     wanted = satisfaction.habits(SESSIONS.expand(apps))

@@ -124,6 +124,10 @@ def _doubts(proposal: Proposal, file: InputFile) -> Iterator[Finding]:
     text = f"no mapping describes this file: {len(used)} of its {len(file.header)} columns are recognised"
     if likely:
         text += f", {len(likely)} of them by name alone, such as {', '.join(likely[:3])}"
+    unknown = [repr(name) for place, name in enumerate(file.header) if place not in proposal.guesses]
+    if unknown:
+        more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+        text += f"; left aside as not recognised: {', '.join(unknown[:8])}{more}"
     yield Finding("columns", "mapping", "warning", 0, f"{text}; `subsight inspect` shows each")
     for position, guess in proposal.guesses.items():
         if guess.certainty == "guess":

@@ -44,10 +44,15 @@ def _share(name: str) -> str:
 
 # Groups
 
+_NO_GROUPS: Final = (
+    "No experience groups: they need round-trip time, retransmission and throughput, and too few "
+    "subscribers have all three."
+)
+
 
 def _clusters(inputs: Inputs) -> Answer:
     if "experience" not in inputs.models:
-        return _answer("clusters", [], ["No experience groups: too few subscribers have the three metrics."])
+        return _answer("clusters", [], [_NO_GROUPS])
     measures = {m: nw.col(m) for m in _METRICS}
     raw, filled = {f"{m}_raw": nw.col(f"{m}_raw") for m in _METRICS}, _share("tcp_retransmission_bytes")
     shares = {_share(m): nw.col(_share(m)) for m in _METRICS}

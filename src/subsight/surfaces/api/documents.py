@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from subsight.surfaces.api.fields import IDENTIFIER, LARGEST, LONGEST, PROFILE_MODELS, SUBSCRIBER
+from subsight.surfaces.api.fields import IDENTIFIER, LONGEST, PROFILE_MODELS, SUBSCRIBER, largest
 from subsight.surfaces.api.live import IDENTITY, Champion, Champions
 from subsight.surfaces.api.survey import INSTANT, PREDICTION
 
@@ -14,7 +14,6 @@ __all__ = ["DESCRIBED", "page", "schemas"]
 
 _Schema = dict[str, Any]
 
-_NUMBER: Final = {"type": "number", "minimum": -LARGEST, "maximum": LARGEST}
 _WHO: Final = {
     "type": ["string", "null"],
     "pattern": f"^{IDENTIFIER}$",
@@ -25,6 +24,10 @@ _WORD: Final = {"type": ["string", "null"]}
 _MEANINGS: Final = {
     "behaviour": "The prediction is a satisfaction score.",
     "feedback": "The prediction is the expected survey answer as a share of its scale, 0 to 1.",
+}
+_SCORE: Final = {
+    "type": "number",
+    "description": "Of identity and behaviour a satisfaction score; of feedback the expected answer, 0 to 1.",
 }
 _PREDICTED: Final = {"model": {"type": "string"}, "version": {"type": "integer"}, "id": {"type": "string"}}
 
@@ -163,10 +166,8 @@ def schemas(champions: Champions) -> dict[str, _Schema]:
             ],
             "description": "Rows, or columns of equal length.",
         },
-        "Prediction": _object({"satisfaction_score": {"type": "number"}, **_PREDICTED}),
-        "Predictions": _object(
-            {"satisfaction_score": {"type": "array", "items": {"type": "number"}}, **_PREDICTED}
-        ),
+        "Prediction": _object({"satisfaction_score": _SCORE, **_PREDICTED}),
+        "Predictions": _object({"satisfaction_score": {"type": "array", "items": _SCORE}, **_PREDICTED}),
         "Subscriber": _object({SUBSCRIBER: {"type": "string"}}, more=True),
         "Answer": _answer(),
         "Ready": _object({"status": {"type": "string"}, "models": {"type": "object"}, "troubles": texts}),
@@ -177,7 +178,7 @@ def schemas(champions: Champions) -> dict[str, _Schema]:
 
 def _profile(champion: Champion) -> _Schema:
     known = champion.predictor.fields
-    properties = {name: _nullable() if name in champion.numbers else _TEXT for name in known}
+    properties = {name: _nullable(name) if name in champion.numbers else _TEXT for name in known}
     return {
         "type": "object",
         "properties": {**properties, SUBSCRIBER: _WHO},
@@ -213,12 +214,16 @@ def _answer() -> _Schema:
 
 
 def _identity() -> _Schema:
-    scores = dict.fromkeys(IDENTITY, _NUMBER)
+    scores = {name: _number(name) for name in IDENTITY}
     return {**_object(scores), "properties": {**scores, SUBSCRIBER: _WHO}}
 
 
-def _nullable() -> _Schema:
-    return {**_NUMBER, "type": ["number", "null"]}
+def _number(name: str) -> _Schema:
+    return {"type": "number", "minimum": 0, "maximum": largest(name)}
+
+
+def _nullable(name: str) -> _Schema:
+    return {**_number(name), "type": ["number", "null"]}
 
 
 def _columns(row: _Schema) -> _Schema:

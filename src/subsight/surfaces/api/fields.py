@@ -25,6 +25,7 @@ __all__ = [
     "checked",
     "checked_columns",
     "choose",
+    "largest",
 ]
 
 # Numbers beyond it are no measurement; within it no prediction overflows.
@@ -119,13 +120,18 @@ def checked(row: Mapping[str, Any], champion: Champion) -> dict[str, Any]:
     return found
 
 
+def largest(name: str) -> float:
+    """The largest value of a field: a share is a part of one whole. None of a profile is below 0."""
+    return 1.0 if name.endswith("_share") else LARGEST
+
+
 def _number(name: str, value: Any, nullable: bool, row: int | None = None) -> float | None:
     # Neither NaN nor an infinity passes the comparison; true and false are no numbers.
-    if type(value) in _NUMBERS and -LARGEST <= value <= LARGEST:
+    if type(value) in _NUMBERS and 0 <= value <= largest(name):
         return float(value)
     if value is None and nullable:
         return None
-    expected = f"a finite number between -{LARGEST:g} and {LARGEST:g}" + (" or null" if nullable else "")
+    expected = f"a number from 0 to {largest(name):g}" + (" or null" if nullable else "")
     raise _unusable(name, value, expected, row)
 
 
@@ -179,7 +185,7 @@ def _array(name: str, column: Sequence[Any], nullable: bool) -> NDArray[np.float
         except OverflowError:
             array = np.array([np.nan])
         # A null became NaN, and is the only one that may be.
-        usable = int(np.count_nonzero(np.abs(array) <= LARGEST))
+        usable = int(np.count_nonzero((array >= 0) & (array <= largest(name))))
         if usable + (column.count(None) if nullable else 0) == len(column):
             return array
     values = [_number(name, value, nullable, row) for row, value in enumerate(column, 1)]
