@@ -55,6 +55,11 @@ def test_fits_versions_and_aliases_stand_in_mlflow_once(trained: Workspace) -> N
     (fit,) = client.search_runs([found["subsight engagement"]])
     assert fit.data.tags["mlflow.source.git.commit"] == "c0ffee"
     assert fit.data.metrics["inertia"] == 25.5
+    files = {file.path for file in client.list_artifacts(fit.info.run_id)}
+    assert files == {"record.json", "card.json", "convergence.svg", "predictions.csv"}
+    sample = Path(client.download_artifacts(fit.info.run_id, "predictions.csv")).read_text().splitlines()
+    # What the model made of twenty, nobody named.
+    assert (sample[0], len(sample)) == ("engagement_score", 21)
     # A setting is a parameter and no metric, wherever the fit tells it.
     assert (fit.data.params["starts"], "starts" in fit.data.metrics) == ("10", False)
     assert fit.info.run_name == f"run {trained.run().name}"

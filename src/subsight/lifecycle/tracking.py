@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["default_uri", "sync"]
 
 _TAG: Final = "subsight.record"
+_SAMPLE: Final = 20
 _SETTINGS: Final = frozenset({"starts", "seed"})
 """What fits tell among their numbers and is a parameter."""
 
@@ -109,8 +110,31 @@ def _fits(workspace: Workspace) -> Iterator[_Record]:
                 parameters={key: manifest["settings"][key] for key in ("seed", "starts", "treatment")},
                 metrics={k: v for k, v in fit.items() if _is_number(v) and k not in _SETTINGS},
                 series={"inertia_by_iteration": fit.get("convergence", [])},
-                files={"record.json": json.dumps(record, indent=1)},
+                files={
+                    "record.json": json.dumps(record, indent=1),
+                    "card.json": json.dumps(record.get("card", {}), indent=1),
+                    **_shown(results, name, record),
+                },
             )
+
+
+def _shown(results: Results, name: str, record: Mapping[str, Any]) -> dict[str, str]:
+    """What a run's fit is looked at by: its convergence, and what it made of some subscribers."""
+    files = {}
+    if inertias := record["fit"].get("convergence"):
+        files["convergence.svg"] = _drawn(
+            [{"iteration": i, "inertia": value} for i, value in enumerate(inertias)],
+            {
+                "x": {"field": "iteration", "type": "quantitative", "title": "iteration"},
+                "y": {"field": "inertia", "type": "quantitative", "scale": {"zero": False}},
+            },
+        )
+    made = _columns(results, "satisfaction", lambda column: column.startswith(f"{name}_"))
+    if made:
+        made |= _columns(results, "profiles", lambda column: column in record.get("features", ()))
+        rows = zip(*made.values(), strict=True)
+        files["predictions.csv"] = _csv([dict(zip(made, row, strict=True)) for row in rows])
+    return files
 
 
 def _versions(registry: Registry) -> Iterator[_Record]:
@@ -140,6 +164,16 @@ def _versions(registry: Registry) -> Iterator[_Record]:
                 }
                 | ({"calibration.svg": _calibration(rows)} if (rows := fit.get("calibration")) else {}),
             )
+
+
+def _columns(results: Results, table: str, is_wanted: Callable[[str], bool]) -> dict[str, list[Any]]:
+    """Some columns of a table for the same few subscribers, who are not named."""
+    import pyarrow.parquet as pq
+
+    if table not in results.tables():
+        return {}
+    names = [name for name in pq.read_schema(results.path(table)).names if is_wanted(name)]
+    return results.table(table, names).slice(0, _SAMPLE).to_pydict() if names else {}
 
 
 def _version_id(name: str, entry: Mapping[str, Any]) -> str:
@@ -174,13 +208,14 @@ def _is_number(value: Any) -> bool:
 
 
 def _probes(probes: list[dict[str, Any]]) -> str:
+    return _csv([{"satisfaction_score": probe["satisfaction_score"], **probe["inputs"]} for probe in probes])
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
-    names = ["satisfaction_score", *(probes[0]["inputs"] if probes else ())]
-    writer = csv.DictWriter(text, names)
+    writer = csv.DictWriter(text, rows[0] if rows else ["satisfaction_score"])
     writer.writeheader()
-    writer.writerows(
-        {**probe["inputs"], "satisfaction_score": probe["satisfaction_score"]} for probe in probes
-    )
+    writer.writerows(rows)
     return text.getvalue()
 
 
