@@ -220,10 +220,13 @@ class Image:
         places = [p for p in ("usr", "bin", "sbin", "lib", "lib64") if (SYSTEM / p).exists()]
         binds = [(str(SYSTEM / place), f"/{place}", "ro") for place in places]
         binds += [(str(local), "/usr/local", "rw"), ("/dev", "/dev", "rw")]
-        for place in ("/root/.config", "/opt/wheels"):  # how this machine reaches its package registry
+        # What tells pip and uv where packages are, wherever tests run.
+        found = os.environ.get("PIP_FIND_LINKS", "").split()
+        for place in (str(Path.home() / ".config"), *(p for p in found if p.startswith("/"))):
             if extra and Path(place).exists():
                 binds.append((place, place, "ro"))
-        binds += [(os.environ.get("UV_CACHE_DIR", "/root/.cache/uv"), cache, "rw") for cache in caches or ()]
+        kept = os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache" / "uv"))
+        binds += [(kept, cache, "rw") for cache in caches or ()]
         if volume:
             binds += [(str(volume), place, "rw") for place in stage.volumes]
         script = ["set -e", f"mount --bind {shlex.quote(str(root))} {shlex.quote(str(root))}"]
