@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -121,6 +122,36 @@ def test_planted_segments_are_recovered(base: Path, simulated: Simulation) -> No
         scores[segment[row["subscriber_id"]]].append(row["engagement_index"])
     mean = {name: sum(values) / len(values) for name, values in scores.items()}
     assert mean["light"] < mean["regular"] < mean["heavy"]
+
+
+def test_every_fit_leaves_what_it_is_looked_at_by(base: Path) -> None:
+    results = Results(base / "current")
+    models = results.models()
+    assert {"engagement", "experience", "satisfaction", "identity", "behaviour"} <= set(models)
+    plots = {"engagement": {"convergence.svg", "elbow.svg"}, "behaviour": {"residuals.svg"}}
+    for name in models:
+        files = results.artifacts(name)
+        assert {"card.json", "predictions.csv"} <= set(files), name
+        assert json.loads(files["card.json"]) == models[name]["card"]
+        assert plots.get(name, set()) <= set(files)
+        assert all(text.startswith("<svg") for file, text in files.items() if file.endswith(".svg"))
+        rows = list(csv.DictReader(files["predictions.csv"].splitlines()))
+        assert len(rows) == 20
+        assert "subscriber_id" not in rows[0]
+    # The sample says of its subscribers what the tables say of them.
+    scores = results.table("satisfaction").sort_by("subscriber_id").to_pylist()
+    profiles = results.table("profiles").sort_by("subscriber_id").to_pylist()
+    published = {
+        (p["session_count"], p["duration_s"], p["total_bytes"]): (
+            s["engagement_cluster"], s["engagement_score"], s["engagement_index"],
+        )
+        for p, s in zip(profiles, scores, strict=True)
+    }  # fmt: skip
+    for row in csv.DictReader(results.artifacts("engagement")["predictions.csv"].splitlines()):
+        numbers = {name: float(value) for name, value in row.items()}
+        features = tuple(numbers[name] for name in ("session_count", "duration_s", "total_bytes"))
+        told = (numbers["cluster"], numbers["score"], numbers["index"])
+        assert told == pytest.approx(published[features])
 
 
 def test_clear_identifiers_are_nowhere(base: Path, simulated: Simulation) -> None:

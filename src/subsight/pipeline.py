@@ -27,7 +27,7 @@ from subsight.enrich import coverage, treatment
 from subsight.errors import ConfigurationError, InputError, NotFoundError
 from subsight.ingestion import Ingested, ingest
 from subsight.metrics import profile
-from subsight.models import distance_scores, fitting
+from subsight.models import distance_scores, fitting, shown
 from subsight.settings import Settings
 from subsight.sources import files, findings, inspection, mapping
 from subsight.store import Frame, Store, open_store
@@ -63,6 +63,14 @@ class _Clock:
         self.seconds[name] = round(self.seconds.get(name, 0) + time.perf_counter() - began, 3)
 
 
+@dataclass(frozen=True)
+class _Drawing:
+    """Who is told each answer to draw its chart, and who draws what fits are looked at by."""
+
+    on_answer: Callable[[Answer], None] | None
+    draw: shown.Draw
+
+
 def inspect(path: Path, settings: Settings, mapping_file: str | None = None) -> inspection.Inspection:
     """What a file is, without a workspace (see `sources.inspection`)."""
     with _store(settings) as store:
@@ -86,6 +94,7 @@ def run(
     studies: Iterable[str] | None = None,
     parameters_from: str | None = None,
     on_answer: Callable[[Answer], None] | None = None,
+    draw: shown.Draw = shown.draw,
     finishers: Sequence[Finisher] = (),
     progress: Progress | None = None,
 ) -> Path:
@@ -96,6 +105,7 @@ def run(
         parameters_from: take treatment and model parameters from that run (its name, `current`, or
             the folder of another workspace's run) and fit nothing.
         on_answer: told each answer as soon as it is there, such as a report that draws its chart.
+        draw: draws the plots of the fits, such as a report's renderer that is warm already.
         finishers: called with the staged folder before it is published, such as the report's writer.
 
     Raises:
@@ -135,7 +145,8 @@ def run(
         settings = settings.model_copy(update={"time_zone": " and ".join(zones)})
         given = _given_parameters(workspace, parameters_from)
         with workspace.staged_run() as folder:
-            _compute(store, workspace, batches, known, settings, wanted, given, folder, clock, on_answer)
+            drawing = _Drawing(on_answer, draw)
+            _compute(store, workspace, batches, known, settings, wanted, given, folder, clock, drawing)
             for finish in finishers:
                 with clock.stage("report"):
                     finish(folder)
@@ -179,7 +190,7 @@ def _compute(
     given: Mapping[str, Any] | None,
     folder: Path,
     clock: _Clock,
-    on_answer: Callable[[Answer], None] | None,
+    drawing: _Drawing,
 ) -> None:
     contract = _contract(batches)
     with clock.stage("profile"):
@@ -205,23 +216,26 @@ def _compute(
             models = fitting.fit_components(columns, contract) | fitting.fit_scores(columns, settings)
         # What needs no scores is answered while models are fitted, what needs no elbow while that goes on.
         inputs = replace(base, models=models)
-        inputs, found = _answer(inputs, wanted, ("overview",), clock, on_answer)
+        inputs, found = _answer(inputs, wanted, ("overview",), clock, drawing.on_answer)
         with clock.stage("models"):
             scored = store.keep(fitting.score(profiles, models))
             if not given:
                 models |= _fit_regressions(store, sessions, scored, models, contract, quality, settings)
         inputs = replace(inputs, profiles=scored, models=models)
-        inputs, more = _answer(inputs, wanted, ("experience", "satisfaction"), clock, on_answer)
+        inputs, more = _answer(inputs, wanted, ("experience", "satisfaction"), clock, drawing.on_answer)
         with clock.stage("models"):
             if not given and "engagement" in models:
                 models["engagement"]["fit"]["elbow"] = elbow.result()
-    inputs, last = _answer(inputs, wanted, ("engagement", "memo"), clock, on_answer)
+    inputs, last = _answer(inputs, wanted, ("engagement", "memo"), clock, drawing.on_answer)
     found |= more | last
     with clock.stage("publish"):
         tables = _write_tables(store, scored, models, folder)
         studies = _write_answers(workspace, batches, found, wanted, folder)
         for name, record in models.items():
             _write_json(folder / "models" / f"{name}.json", record)
+            (folder / "models" / name).mkdir()
+            for file, text in shown.files(record, drawing.draw).items():
+                (folder / "models" / name / file).write_text(text, encoding="utf-8")
         _write_json(folder / "quality.json", quality)
         manifest = _manifest(batches, settings, treated, tables, studies, contract, store)
         _write_json(

@@ -177,6 +177,11 @@ class Results:
         files = sorted((self.folder / "models").glob("*.json"))
         return {path.stem: self._read(f"models/{path.name}") for path in files}
 
+    def artifacts(self, model: str) -> dict[str, str]:
+        """What a model of the run is looked at by, by file name: card, plots, a sample as CSV."""
+        files = sorted((self.folder / "models" / model).glob("[!.]*"))
+        return {path.name: path.read_text(encoding="utf-8") for path in files}
+
     def definitions(self) -> list[Column]:
         """The published columns of a session, with their meanings; families stand once, with `{name}`."""
         return [column for column in SESSIONS if not column.internal]

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         description="address that is sent a JSON message when training is called for",
     )
     tracking_uri: str = Field(
-        "", description="MLflow store that fits are copied to; by default SQLite in the workspace"
+        "", description="MLflow store that fits are copied to, or off; by default SQLite in the workspace"
     )
     audit: Literal["grouped", "strict"] = Field(
         "grouped", description="strict: a prediction is on disk in the audit log before it is answered"

@@ -21,6 +21,7 @@ from subsight.errors import NotFoundError, StorageError, WorkspaceBusyError, Wor
 __all__ = ["Batch", "Workspace", "content_hash", "sync_directory", "write_atomically"]
 
 _MARKER: Final = "subsight.toml"
+_SETTINGS: Final = '# Settings, such as time_zone = "Europe/Madrid"; docs/definitions.md lists them all.\n'
 _KEY_VARIABLE: Final = "SUBSIGHT_KEY"
 _SHORTEST_KEY: Final = 16
 
@@ -93,7 +94,7 @@ class Workspace:
         try:
             for name in ("batches", "rejects", "runs", "keys"):
                 (path / name).mkdir(parents=True, exist_ok=True)
-            write_atomically(path / _MARKER, "# Settings of this workspace; subsight --help lists them.\n")
+            write_atomically(path / _MARKER, _SETTINGS)
         except OSError as error:
             raise StorageError(f"{path} cannot be made", found=str(error), do="name another place") from error
         return cls(path)

@@ -1,25 +1,27 @@
 """Tracking: fit records and versions are copied into MLflow, where people look at runs beside each other.
 
 The workspace is the truth and MLflow a copy of it: what was copied already, by its tag, is left as it is.
-Importing MLflow takes three seconds, so only commands about models do. Its pages come with the full package:
+Importing MLflow takes three seconds, so only commands about models do, and the service by a
+process of its own (see `copier`). Its pages come with the full package:
 `uv run --with mlflow mlflow server --backend-store-uri sqlite:///WS/models/mlflow.db --port 5001`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
+import fcntl
 import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from subsight.errors import ConfigurationError, StorageError
 from subsight.lifecycle.registry import Registry
+from subsight.models import shown
 from subsight.results import Results
 from subsight.settings import Settings
 from subsight.workspace import Workspace
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["default_uri", "sync"]
 
 _TAG: Final = "subsight.record"
-_SAMPLE: Final = 20
+_PART: Final = "subsight.part"
+"""The tag of a copy that is being made, or was cut short."""
 _SETTINGS: Final = frozenset({"starts", "seed"})
 """What fits tell among their numbers and is a parameter."""
 
@@ -59,11 +62,28 @@ def default_uri(workspace: Workspace) -> str:
 def sync(workspace: Workspace, settings: Settings) -> int:
     """Copies what MLflow does not have yet: fits of runs, versions and aliases; returns how many fits.
 
+    With a tracking URI of `off` nothing is copied. One process copies at a time, the others wait for it.
+
     Raises:
         ConfigurationError: the tracking URI cannot be used.
+        StorageError: the workspace cannot be written.
     """
-    from subsight.errors import ConfigurationError
+    if settings.tracking_uri == "off":
+        return 0
+    try:
+        (workspace.path / "models").mkdir(exist_ok=True)
+        with (workspace.path / "models" / ".mlflow.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return _synced(workspace, settings)
+    except OSError as error:
+        raise StorageError(
+            f"{workspace.path} cannot be written",
+            found=str(error),
+            do='set tracking_uri = "off" where nothing is to be copied to MLflow',
+        ) from error
 
+
+def _synced(workspace: Workspace, settings: Settings) -> int:
     # Nothing leaves the machine that nobody asked for.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -73,7 +93,6 @@ def sync(workspace: Workspace, settings: Settings) -> int:
     for chatty in ("mlflow.store.db.utils", "alembic", "alembic.runtime.migration"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     uri = settings.tracking_uri or default_uri(workspace)
-    (workspace.path / "models").mkdir(exist_ok=True)
     own = None if settings.tracking_uri else (workspace.path / "models" / "artifacts").resolve().as_uri()
     try:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -112,29 +131,9 @@ def _fits(workspace: Workspace) -> Iterator[_Record]:
                 series={"inertia_by_iteration": fit.get("convergence", [])},
                 files={
                     "record.json": json.dumps(record, indent=1),
-                    "card.json": json.dumps(record.get("card", {}), indent=1),
-                    **_shown(results, name, record),
+                    **results.artifacts(name),
                 },
             )
-
-
-def _shown(results: Results, name: str, record: Mapping[str, Any]) -> dict[str, str]:
-    """What a run's fit is looked at by: its convergence, and what it made of some subscribers."""
-    files = {}
-    if inertias := record["fit"].get("convergence"):
-        files["convergence.svg"] = _drawn(
-            [{"iteration": i, "inertia": value} for i, value in enumerate(inertias)],
-            {
-                "x": {"field": "iteration", "type": "quantitative", "title": "iteration"},
-                "y": {"field": "inertia", "type": "quantitative", "scale": {"zero": False}},
-            },
-        )
-    made = _columns(results, "satisfaction", lambda column: column.startswith(f"{name}_"))
-    if made:
-        made |= _columns(results, "profiles", lambda column: column in record.get("features", ()))
-        rows = zip(*made.values(), strict=True)
-        files["predictions.csv"] = _csv([dict(zip(made, row, strict=True)) for row in rows])
-    return files
 
 
 def _versions(registry: Registry) -> Iterator[_Record]:
@@ -158,22 +157,15 @@ def _versions(registry: Registry) -> Iterator[_Record]:
                 series={"residual_deciles": fit["residual_deciles"]} | _learned(fit),
                 files={
                     "record.json": json.dumps(version.record, indent=1),
-                    "card.json": json.dumps(version.record["card"], indent=1),
-                    "predictions.csv": _probes(version.record["probes"]),
-                    "residuals.svg": _residuals(fit["residual_deciles"]),
-                }
-                | ({"calibration.svg": _calibration(rows)} if (rows := fit.get("calibration")) else {}),
+                    **shown.files({**version.record, "sample": _probed(version.record)}, shown.draw),
+                },
             )
 
 
-def _columns(results: Results, table: str, is_wanted: Callable[[str], bool]) -> dict[str, list[Any]]:
-    """Some columns of a table for the same few subscribers, who are not named."""
-    import pyarrow.parquet as pq
-
-    if table not in results.tables():
-        return {}
-    names = [name for name in pq.read_schema(results.path(table)).names if is_wanted(name)]
-    return results.table(table, names).slice(0, _SAMPLE).to_pydict() if names else {}
+def _probed(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A version's probes as rows."""
+    probes = record["probes"]
+    return [{"satisfaction_score": probe["satisfaction_score"], **probe["inputs"]} for probe in probes]
 
 
 def _version_id(name: str, entry: Mapping[str, Any]) -> str:
@@ -207,58 +199,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _probes(probes: list[dict[str, Any]]) -> str:
-    return _csv([{"satisfaction_score": probe["satisfaction_score"], **probe["inputs"]} for probe in probes])
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0] if rows else ["satisfaction_score"])
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _residuals(deciles: list[float]) -> str:
-    """The deciles of the held-out residuals, as SVG."""
-    return _drawn(
-        [{"decile": i, "residual": value} for i, value in enumerate(deciles)],
-        {
-            "x": {"field": "decile", "type": "ordinal", "title": "decile of the held-out residuals"},
-            "y": {
-                "field": "residual",
-                "type": "quantitative",
-                "title": "residual, in units of the prediction",
-            },
-        },
-    )
-
-
-def _calibration(rows: list[Mapping[str, float]]) -> str:
-    """Mean answers by tenths of the held-out predictions, as SVG: a calibrated model's sides agree."""
-    sides = [
-        {"tenth": i, "mean": row[side], "side": side}
-        for i, row in enumerate(rows, 1)
-        for side in ("predicted", "observed")
-    ]
-    return _drawn(
-        sides,
-        {
-            "x": {"field": "tenth", "type": "ordinal", "title": "tenth of held-out answers, by prediction"},
-            "y": {"field": "mean", "type": "quantitative", "title": "mean answer, share of its scale"},
-            "color": {"field": "side", "type": "nominal", "title": None},
-        },
-    )
-
-
-def _drawn(rows: list[dict[str, Any]], encoding: Mapping[str, Any]) -> str:
-    import vl_convert
-
-    size = {"width": 420, "height": 260}
-    spec = {"data": {"values": rows}, "mark": {"type": "line", "point": True}, "encoding": encoding, **size}
-    return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
-
-
 def _copy(client: MlflowClient, record: _Record, artifacts: str | None) -> bool:
     """Whether the record was new to MLflow. Its tag is set last: a copy cut short is made again."""
     from mlflow.entities import Metric, Param
@@ -266,8 +206,10 @@ def _copy(client: MlflowClient, record: _Record, artifacts: str | None) -> bool:
     experiment = _experiment(client, record.model, artifacts)
     if client.search_runs([experiment], f"tags.`{_TAG}` = '{record.id}'", max_results=1):
         return False
+    for part in client.search_runs([experiment], f"tags.`{_PART}` = '{record.id}'"):
+        client.delete_run(part.info.run_id)
     run = client.create_run(
-        experiment, _milliseconds(record.began_at), dict(record.tags), record.name
+        experiment, _milliseconds(record.began_at), {**record.tags, _PART: record.id}, record.name
     ).info.run_id
     at = _milliseconds(record.ended_at)
     metrics = [
@@ -285,6 +227,7 @@ def _copy(client: MlflowClient, record: _Record, artifacts: str | None) -> bool:
             Path(folder, name).write_text(text, encoding="utf-8")
             client.log_artifact(run, str(Path(folder, name)))
     client.set_tag(run, _TAG, record.id)
+    client.delete_tag(run, _PART)
     client.set_terminated(run, end_time=at)
     return True
 

@@ -114,6 +114,7 @@ def _register(
     against = _against(champion, predicted, data, settings.seed) if champion else None
     reasons = _reasons(record, data, settings, against)
     record = {**record, "probes": _probes(candidate, data)}
+    record.pop("sample", None)  # the probes are its sample, and can be checked
     facts = {
         "began_at": began.isoformat(timespec="milliseconds"),
         "ended_at": datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from subsight.models import shown
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -50,7 +52,7 @@ def fit(
     scaled = (values - mean) / deviation
     first, model = _k_means(scaled, k, seed, starts)
     order = np.argsort(-badness(model.cluster_centers_), kind="stable")
-    centroids = model.cluster_centers_[order]
+    centroids, rank = model.cluster_centers_[order], np.argsort(order)
     badly = badness(centroids)
     return {
         "name": name,
@@ -62,6 +64,7 @@ def fit(
             "worst": 0,
             "best": int(np.argmin(badly)),
         },
+        "sample": shown.sample(features, values, cluster=rank[model.labels_[: shown.SAMPLE]]),
         "fit": {
             "rows": len(values),
             "inertia": float(model.inertia_),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from subsight.models import shown
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -27,14 +29,21 @@ def fit(features: Sequence[str], values: NDArray[np.float64]) -> dict[str, Any]:
     components = vectors[:, order].T
     largest = np.abs(components).argmax(axis=1)
     components = components * np.sign(components[np.arange(len(components)), largest])[:, None]
+    mean, deviation = values[:, kept].mean(axis=0), values[:, kept].std(axis=0)
+    made = (values[: shown.SAMPLE, kept] - mean) / deviation @ components.T
     return {
         "name": "components",
         "features": [features[i] for i in kept],
         "parameters": {
-            "mean": values[:, kept].mean(axis=0).tolist(),
-            "deviation": values[:, kept].std(axis=0).tolist(),
+            "mean": mean.tolist(),
+            "deviation": deviation.tolist(),
             "components": components.tolist(),
         },
+        "sample": shown.sample(
+            [features[i] for i in kept],
+            values[:, kept],
+            **{f"component_{i}": column for i, column in enumerate(made.T, 1)},
+        ),
         "fit": {"rows": len(values), "explained_share": (shares[order] / shares.sum()).tolist()},
         "card": {
             "purpose": "how many independent habits the application volumes really hold",

@@ -39,7 +39,7 @@ def fit_engagement(values: Matrix, *, seed: int, starts: int) -> dict[str, Any]:
         "engagement", ENGAGEMENT, values, 3,
         badness=lambda z: -z.mean(axis=1), seed=seed, starts=starts,
     )  # fmt: skip
-    return record | {
+    return _scored(record, values) | {
         "card": {
             "purpose": "group subscribers by use, and score how far each is from the least engaged",
             "limits": "raw volumes: heavy users pull the groups; totals depend on the period's length",
@@ -53,7 +53,7 @@ def fit_experience(values: Matrix, *, seed: int, starts: int, name: str = "exper
         name, EXPERIENCE, values, 3,
         badness=lambda z: z[:, 0] + z[:, 1] - z[:, 2], seed=seed, starts=starts,
     )  # fmt: skip
-    return record | {
+    return _scored(record, values) | {
         "card": {
             "purpose": "group subscribers by network quality, and score the distance from the worst served",
             "limits": "treated means: where measurements are missing, much of a value is fill-in",
@@ -91,6 +91,13 @@ def compare_observed(everyone: dict[str, Any], observed: dict[str, Any], values:
         "same_cluster_share": float((first == second).mean()),
         "score_correlation": float(np.corrcoef(one, other)[0, 1]) if spread else None,
     }
+
+
+def _scored(record: dict[str, Any], values: Matrix) -> dict[str, Any]:
+    """The record with the score and the index in its sample."""
+    score, index = scores(values[: len(record["sample"])], record["parameters"])
+    made = zip(record["sample"], score.tolist(), index.tolist(), strict=True)
+    return record | {"sample": [{**row, "score": one, "index": other} for row, one, other in made]}
 
 
 def scores(values: Matrix, parameters: dict[str, Any]) -> tuple[Matrix, Matrix]:

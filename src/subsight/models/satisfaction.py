@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from subsight.contracts import Contract
 from subsight.errors import ConfigurationError
+from subsight.models import shown
 from subsight.models.design import check_lengths, design_of, floats, judged, split
 from subsight.tables import THROUGHPUT_SHARES
 from subsight.units import unit_of
@@ -121,6 +122,7 @@ def identity(
             "mean": [0.0, 0.0],
             "deviation": [1.0, 1.0],
         },
+        "sample": shown.sample(names, x[test], satisfaction_score=y[test], predicted=predicted),
         "fit": {**judged(y[train], y[test], predicted), "period": "same", "refused": []},
         "card": {
             "purpose": "checks that the satisfaction score is the mean of the two scores",
@@ -176,6 +178,7 @@ def behaviour(
         "name": "behaviour",
         "features": features,
         "parameters": parameters,
+        "sample": shown.sample(features, x[test], satisfaction_score=y[test], predicted=predicted),
         "fit": judged(y[train], y[test], predicted) | fit,
         "card": {
             "purpose": "how much of satisfaction follows from behaviour that does not define it",

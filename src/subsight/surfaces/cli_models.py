@@ -97,7 +97,7 @@ def track(workspace: Workspace, settings: Settings) -> None:
 
     try:
         tracking.sync(workspace, settings)
-    except ConfigurationError as error:
+    except (ConfigurationError, StorageError) as error:
         print(f"not copied to MLflow yet: {error}", file=sys.stderr)
 
 
@@ -337,3 +337,17 @@ def adopt(
         said = "answers already" if answers else f"promote {version.number} --model {version.name} to use it"
         print(f"{version.name} {version.number}: {'registered' if is_new else 'known already'}; {said}")
     track(opened, settings)
+
+
+@app.command("track", epilog="Example: subsight models track tellco")
+def track_now(workspace: WorkspaceArgument) -> None:
+    """Copy the fits of runs, versions and aliases that are new into MLflow.
+
+    The other commands about models do it too, and so does a running service.
+    """
+    from subsight.lifecycle import tracking
+
+    opened, settings, _ = _open(workspace)
+    copied = tracking.sync(opened, settings)
+    to = settings.tracking_uri or tracking.default_uri(opened)
+    print("tracking_uri is off: nothing is copied" if to == "off" else f"{copied} fits copied to {to}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the champions over HTTP: predictions, subscribers, models; /docs explains it all."""
+    from subsight.lifecycle.copier import Copier
     from subsight.settings import load
     from subsight.surfaces.api.limits import Limits
     from subsight.surfaces.api.live import Experiment
@@ -61,17 +63,18 @@ def serve(
     )
     _admission(opened, settings, host, generate_key)
     print(f"http://{host}:{port}  documentation: /docs  stop: Ctrl-C", file=sys.stderr, flush=True)
-    run(
-        opened,
-        host,
-        port,
-        auth=settings.auth,
-        audit=settings.audit,
-        rotate_bytes=settings.audit_rotate_bytes,
-        keep_days=settings.audit_keep_days,
-        limits=limits,
-        experiment=Experiment(settings.experiment, settings.challenger_share),
-    )
+    with Copier(opened) if settings.tracking_uri != "off" else nullcontext():
+        run(
+            opened,
+            host,
+            port,
+            auth=settings.auth,
+            audit=settings.audit,
+            rotate_bytes=settings.audit_rotate_bytes,
+            keep_days=settings.audit_keep_days,
+            limits=limits,
+            experiment=Experiment(settings.experiment, settings.challenger_share),
+        )
 
 
 def _begun(path: Path, bundle: Path) -> Workspace:

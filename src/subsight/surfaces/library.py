@@ -83,6 +83,7 @@ class Insight:
                 studies=studies,
                 parameters_from=parameters_from,
                 on_answer=drawing.add,
+                draw=drawing.svg,
                 finishers=[lambda staged: report.write(staged, staged / "report.html", drawing)],
                 progress=progress,
             )

@@ -56,6 +56,10 @@ class Drawing:
         """The chart of an answer that was begun, as SVG; None where it has none."""
         return self._drawn[answer.id][1].result()
 
+    def svg(self, spec: str) -> str:
+        """Any other chart, after those that were begun before it."""
+        return self._pool.submit(self._svg, spec).result()
+
     def _draw(self, answer: Answer) -> str | None:
         from subsight.surfaces.report import rendering
 
