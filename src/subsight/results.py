@@ -55,7 +55,8 @@ class Results:
     @cached_property
     def quality(self) -> Mapping[str, Any]:
         """What ingest found; days with few subscribers are suppressed in `coverage`."""
-        quality: Mapping[str, Any] = self._read("quality.json")
+        quality: dict[str, Any] = dict(self._read("quality.json"))
+        quality.pop("areas", None)  # the same once more, for the next run
         coverage = quality.get("coverage") or []
         if not coverage:
             return quality

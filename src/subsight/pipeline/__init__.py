@@ -1,0 +1,157 @@
+"""The data's whole path: files are ingested, records become tables, scores and answers, and are published.
+
+This is the only place that composes a run: of areas (`sessions`, `segments`), which do not see each other.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from subsight import ingestion, results
+from subsight.answers import Answer
+from subsight.errors import ConfigurationError, InputError
+from subsight.ingestion import Ingested, ingest
+from subsight.models import distance_scores, fitting, shown
+from subsight.pipeline import sessions
+from subsight.pipeline.publishing import Clock, Context, Progress, publish, write_json
+from subsight.settings import Settings
+from subsight.sources import files, inspection, mapping
+from subsight.store import Store, open_store
+from subsight.workspace import Batch, Workspace
+
+__all__ = ["STUDIES", "Ingested", "Progress", "ingest", "inspect", "run", "score"]
+
+STUDIES: Final = sessions.STUDIES
+"""Every study, in the order in which later ones may build on earlier ones' answers."""
+
+Finisher = Callable[[Path], None]
+
+
+def inspect(path: Path, settings: Settings, mapping_file: str | None = None) -> inspection.Inspection:
+    """What a file is, without a workspace (see `sources.inspection`)."""
+    with _store(settings) as store:
+        chosen = mapping.read(mapping_file) if mapping_file else None
+        return inspection.inspect(store, files.recognise(path), settings, chosen)
+
+
+def _store(settings: Settings, scratch: Path | None = None) -> Store:
+    return open_store(settings.engine, memory=settings.memory, scratch=scratch)
+
+
+def run(
+    workspace: Workspace,
+    inputs: Sequence[str | Path] = (),
+    settings: Settings | None = None,
+    *,
+    mapping_file: str | None = None,
+    studies: Iterable[str] | None = None,
+    parameters_from: str | None = None,
+    on_answer: Callable[[Answer], None] | None = None,
+    draw: shown.Draw = shown.draw,
+    finishers: Sequence[Finisher] = (),
+    progress: Progress | None = None,
+) -> Path:
+    """Ingests the inputs, computes over everything ingested, and publishes a run; returns its folder.
+
+    Args:
+        studies: compute only these; the others' answers are carried over from the current run.
+        parameters_from: take treatment and model parameters from that run (its name, `current`, or
+            the folder of another workspace's run) and fit nothing.
+        on_answer: told each answer as soon as it is there, such as a report that draws its chart.
+        draw: draws the plots of the fits, such as a report's renderer that is warm already.
+        finishers: called with the staged folder before it is published, such as the report's writer.
+
+    Raises:
+        InputError: nothing could be published. The previous run stays as it was.
+    """
+    from subsight.settings import load
+
+    settings = settings or load(workspace.settings_file)
+    wanted = _wanted(studies)
+    warm = threading.Thread(target=sessions.warm, daemon=True)
+    clock = Clock(progress)
+    with workspace.writing() as scratch, _store(settings, scratch) as store:
+        if not parameters_from:
+            warm.start()
+        known: list[Ingested] = []
+        if inputs:
+            with clock.stage("ingest"):
+                known = ingestion.into(
+                    store, workspace, inputs, settings, mapping_file=mapping_file, progress=progress
+                )
+        batches = workspace.batches("sessions")
+        if not batches:
+            raise InputError(
+                f"{workspace.path} holds no sessions",
+                expected="at least one ingested input",
+                do=f"subsight run INPUT --workspace {workspace.path}",
+            )
+        given = _given_parameters(workspace, parameters_from)
+        context = Context(store, workspace, _in_zone(settings, batches), clock, on_answer, draw)
+        with workspace.staged_run() as folder:
+            area = sessions.compute(context, batches, known, wanted, given)
+            with clock.stage("publish"):
+                publish(context, [area], folder)
+            _finish(folder, finishers, clock)
+    return workspace.run()
+
+
+def _in_zone(settings: Settings, batches: Sequence[Batch]) -> Settings:
+    """Local days and hours are those of the zone that the records were read in, whatever is set now."""
+    zones = sorted({batch.manifest["time_zone"] for batch in batches})
+    return settings.model_copy(update={"time_zone": " and ".join(zones)}) if zones else settings
+
+
+def _finish(folder: Path, finishers: Sequence[Finisher], clock: Clock) -> None:
+    """What is written from the run as it stands, and then the seconds of all stages."""
+    for finish in finishers:
+        with clock.stage("report"):
+            finish(folder)
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**manifest, "timings": clock.seconds})
+
+
+def _wanted(studies: Iterable[str] | None) -> tuple[str, ...]:
+    if studies is None:
+        return STUDIES
+    chosen = set(studies)
+    if unknown := sorted(chosen - set(STUDIES)):
+        raise ConfigurationError(
+            "a study is unknown", found=", ".join(unknown), expected=", ".join(STUDIES), do="name one of them"
+        )
+    return tuple(study for study in STUDIES if study in chosen)
+
+
+def _given_parameters(workspace: Workspace, name: str | None) -> Mapping[str, Any] | None:
+    if name is None:
+        return None
+    elsewhere = Path(name)
+    is_path = (elsewhere / "manifest.json").exists()
+    earlier = results.Results(elsewhere if is_path else workspace.run(None if name == "current" else name))
+    return {"treatment": earlier.manifest["treatment"], "models": earlier.models()}
+
+
+def score(workspace: Workspace, rows: Any, settings: Settings | None = None) -> Any:
+    """Profiles (an Arrow table or records with the six features) scored by the current run's models.
+
+    Returns an Arrow table: the given columns and the scores, indices and cluster numbers.
+    """
+    import pyarrow as pa
+
+    from subsight.settings import load
+
+    settings = settings or load(workspace.settings_file)
+    models = results.Results(workspace.run()).models()
+    table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(list(rows))
+    needed = [*distance_scores.ENGAGEMENT, *distance_scores.EXPERIENCE]
+    if missing := [name for name in needed if name not in table.column_names]:
+        raise InputError(
+            "profiles to score lack columns", found=", ".join(missing), expected=", ".join(needed)
+        )
+    with _store(settings) as store:
+        return store.arrow(fitting.score(store.from_arrow(table), models))
