@@ -17,10 +17,19 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-__all__ = ["ELBOW_K", "adjusted_rand", "elbow", "fit", "nearest", "silhouettes"]
+__all__ = [
+    "ELBOW_K",
+    "SILHOUETTE_SAMPLE",
+    "adjusted_rand",
+    "elbow",
+    "fit",
+    "k_means",
+    "nearest",
+    "silhouettes",
+]
 
 ELBOW_K: Final = tuple(range(1, 11))
-_SILHOUETTE_SAMPLE: Final = 10_000
+SILHOUETTE_SAMPLE: Final = 10_000
 _FOLLOWED: Final = 3
 _SLICE: Final = 250
 
@@ -50,7 +59,7 @@ def fit(
     deviation = values.std(axis=0) if standardise else np.ones(values.shape[1])
     deviation = np.where(deviation > 0, deviation, 1.0)
     scaled = (values - mean) / deviation
-    first, model = _k_means(scaled, k, seed, starts)
+    first, model = k_means(scaled, k, seed, starts)
     order = np.argsort(-badness(model.cluster_centers_), kind="stable")
     centroids, rank = model.cluster_centers_[order], np.argsort(order)
     badly = badness(centroids)
@@ -78,8 +87,10 @@ def fit(
     }
 
 
-def elbow(values: Matrix, *, seed: int, starts: int) -> dict[str, Any]:
+def elbow(values: Matrix, *, seed: int, starts: int, standardise: bool = True) -> dict[str, Any]:
     """Inertia for k = 1 to 10 on z-scores, the elbow's k, and the silhouette on a stated sample.
+
+    Without `standardise` the values are used as they are, centred and weighted already.
 
     The elbow is the point farthest from the chord between the first and the last (Satopaa et al.
     2011, Kneedle, on the normalised curve). Each k grows from the one before (see `_growing`). The
@@ -87,9 +98,9 @@ def elbow(values: Matrix, *, seed: int, starts: int) -> dict[str, Any]:
     """
     import numpy as np
 
-    deviation = values.std(axis=0)
+    deviation = values.std(axis=0) if standardise else np.ones(values.shape[1])
     scaled = (values - values.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
-    sample = scaled[:_SILHOUETTE_SAMPLE]
+    sample = scaled[:SILHOUETTE_SAMPLE]
     ks = [k for k in ELBOW_K if k <= len(np.unique(sample, axis=0))]
     several = [k for k in ks if k > 1]
     inertia, labels = [float((scaled**2).sum())], []
@@ -139,7 +150,7 @@ def silhouettes(sample: Matrix, labellings: Sequence[Matrix]) -> list[float]:
     return [float(total) / len(sample) for total in totals]
 
 
-def _k_means(scaled: Matrix, k: int, seed: int, starts: int) -> tuple[Matrix, Any]:
+def k_means(scaled: Matrix, k: int, seed: int, starts: int) -> tuple[Matrix, Any]:
     """The best of several k-means++ starts (Arthur and Vassilvitskii 2007): where it began, and its fit."""
     import numpy as np
     from sklearn.cluster import KMeans, kmeans_plusplus

@@ -12,9 +12,10 @@ from typing import Any
 
 import narwhals as nw
 
+from subsight.models.segments.features import NUMBER
 from subsight.store import Frame
 
-__all__ = ["with_clusters", "with_scores"]
+__all__ = ["with_clusters", "with_scores", "with_segment_names", "with_segments"]
 
 
 def with_clusters(frame: Frame, record: Mapping[str, Any], column: str) -> Frame:
@@ -57,6 +58,100 @@ def with_scores(frame: Frame, record: Mapping[str, Any], score: str, index: str)
         (100.0 * along.clip(0.0, 1.0)).alias(index),
     )
     return frame.drop(*made)
+
+
+def with_segments(frame: Frame, record: Mapping[str, Any]) -> Frame:
+    """The frame with `segment`, `distance`, `runner_up` and `runner_up_distance`.
+
+    Null where an input is null. As `segments.place`: the nearest centroid in z units and the one after
+    it, ties to the lower number.
+    """
+    frame, scaled = _segment_features(frame, record)
+    centroids = record["parameters"]["centroids"]
+    squares = [f"squared_{i}" for i in range(len(centroids))]
+    others = [f"other_{i}" for i in range(len(centroids))]
+    frame = frame.with_columns(**{s: _squared(scaled, c) for s, c in zip(squares, centroids, strict=True)})
+    frame = frame.with_columns(_least(squares).alias("distance"))
+    frame = frame.with_columns(_first(squares, "distance").alias("segment"))
+    frame = frame.with_columns(
+        **{
+            other: nw.when(nw.col("segment") != i).then(nw.col(square))
+            for i, (other, square) in enumerate(zip(others, squares, strict=True))
+        }
+    )
+    frame = frame.with_columns(_least(others).alias("runner_up_distance"))
+    frame = frame.with_columns(_first(others, "runner_up_distance").alias("runner_up"))
+    frame = frame.with_columns(nw.col("distance") ** 0.5, nw.col("runner_up_distance") ** 0.5)
+    return frame.drop(*scaled, *squares, *others)
+
+
+def with_segment_names(frame: Frame, record: Mapping[str, Any]) -> Frame:
+    """A frame of `with_segments` with `segment_name`, `runner_up_name` and `lacking`, null where none.
+
+    `lacking` names the inputs for want of which there is no segment, separated by a comma and a space.
+    """
+    known = [_known(frame, one) for one in record["inputs"]]
+    lacks = [
+        nw.when(is_known).then(nw.lit("")).otherwise(nw.lit(f", {one['name']}"))
+        for is_known, one in zip(known, record["inputs"], strict=True)
+    ]
+    frame = frame.with_columns(
+        _name_of("segment", record["names"]).alias("segment_name"),
+        _name_of("runner_up", record["names"]).alias("runner_up_name"),
+        nw.concat_str(*lacks).alias("lacking"),
+    )
+    said = nw.when(nw.col("lacking") != "").then(nw.col("lacking").str.slice(2))
+    return frame.with_columns(said.alias("lacking"))
+
+
+def _segment_features(frame: Frame, record: Mapping[str, Any]) -> tuple[Frame, list[str]]:
+    """Standardised features under plain names: a level's own may hold what engines do not allow."""
+    made: list[Any] = []
+    for one in record["inputs"]:
+        known, column = _known(frame, one), nw.col(one["name"])
+        if one["kind"] == "number":
+            made.append(nw.when(known).then(column).cast(nw.Float64))
+        else:
+            made += [
+                nw.when(known).then(nw.when(column == level).then(nw.lit(1.0)).otherwise(nw.lit(0.0)))
+                for level in one["levels"]
+            ]
+    names = [f"scaled_{i}" for i in range(len(made))]
+    frame = frame.with_columns(**dict(zip(names, made, strict=True)))
+    p = record["parameters"]
+    scaled = {
+        name: (nw.col(name) - mean) / deviation
+        for name, mean, deviation in zip(names, p["mean"], p["deviation"], strict=True)
+    }
+    return frame.with_columns(**scaled), names
+
+
+def _known(frame: Frame, one: Mapping[str, Any]) -> Any:
+    """Whether an input is there: a text that is to be a number has to be one."""
+    column = nw.col(one["name"])
+    if one["kind"] == "number" and frame.collect_schema()[one["name"]] == nw.String:
+        return column.str.contains(f"^{NUMBER}$").fill_null(False)
+    return ~column.is_null()
+
+
+def _least(columns: list[str]) -> Any:
+    """The least of several columns in a row, nulls apart."""
+    return nw.min_horizontal(*(nw.col(name) for name in columns))
+
+
+def _first(columns: list[str], value: str) -> Any:
+    """The number of the first column that equals another one; null where that is null."""
+    found = nw.lit(len(columns) - 1)
+    for i in range(len(columns) - 2, -1, -1):
+        found = nw.when(nw.col(columns[i]) == nw.col(value)).then(nw.lit(i)).otherwise(found)
+    return nw.when(~nw.col(value).is_null()).then(found).cast(nw.Int64)
+
+
+def _name_of(column: str, names: list[str]) -> Any:
+    found = nw.lit(names[-1])
+    for i, name in enumerate(names[:-1]):
+        found = nw.when(nw.col(column) == i).then(nw.lit(name)).otherwise(found)
+    return nw.when(~nw.col(column).is_null()).then(found)
 
 
 def _standardised(frame: Frame, record: Mapping[str, Any]) -> tuple[Frame, list[str], list[str]]:
