@@ -25,9 +25,10 @@ class Application:
 class Column:
     """One column: what it means, its type, and the range outside which a value is refused.
 
-    The unit is in the name (see `units`). `identifier` names the kind of identifier that a
-    pseudonym replaces at ingest. A name that holds `{slug}` is a family: one column an application.
-    `derived` columns are computed at ingest and never mapped. `internal` ones are never published.
+    The unit is in the name (see `units`). `identifier` names the kind of identifier that a pseudonym
+    replaces at ingest; a `subscriber` is an MSISDN or a number of the operator's own. A name that holds
+    `{slug}` is a family: one column an application. `derived` columns are computed at ingest and never
+    mapped. `internal` ones are never published.
     """
 
     name: str
@@ -36,7 +37,7 @@ class Column:
     low: float | None = None
     high: float | None = None
     required: bool = False
-    identifier: Literal["msisdn", "imsi", "imei"] | None = None
+    identifier: Literal["msisdn", "imsi", "imei", "subscriber"] | None = None
     derived: bool = False
     internal: bool = False
 

@@ -17,7 +17,8 @@ import narwhals as nw
 
 from subsight.errors import ConfigurationError, InputError
 from subsight.settings import Settings
-from subsight.sources import feedback, files, inspection, mapping, xdr
+from subsight.sources import feedback, files, inspection, mapping, subscriber_columns, subscribers, xdr
+from subsight.sources.checks import Decisions
 from subsight.store import Store, open_store
 from subsight.workspace import Batch, Workspace, content_hash
 
@@ -69,15 +70,20 @@ def _sessions(given: _Input) -> _Read:
     parsed = xdr.parse(store, given.file, vendor, settings)
     earlier = [batch.rows for batch in workspace.batches("sessions")]
     reading = xdr.read(store, parsed, vendor, settings, workspace.key(), earlier)
-    facts = {
-        "mapping": vendor.name,
-        "mapping_digest": vendor.digest,
-        "applications": [{"slug": app.slug, "name": app.name} for app in vendor.applications],
-        "units": parsed.decisions.units,
-        "certainty": parsed.decisions.certainty,
-        "findings": [finding.to_json() for finding in (*choice.findings, *parsed.decisions.findings)],
-    }
+    applications = [{"slug": app.slug, "name": app.name} for app in vendor.applications]
+    facts = _facts(choice, parsed.decisions) | {"applications": applications}
     return _Read(reading, parsed.ragged, facts)
+
+
+def _facts(choice: inspection.Choice, decisions: Decisions) -> dict[str, Any]:
+    """What a manifest says of how a file was read."""
+    return {
+        "mapping": choice.mapping.name,
+        "mapping_digest": choice.mapping.digest,
+        "units": decisions.units,
+        "certainty": decisions.certainty,
+        "findings": [finding.to_json() for finding in (*choice.findings, *decisions.findings)],
+    }
 
 
 def _feedback(given: _Input) -> _Read:
@@ -85,9 +91,21 @@ def _feedback(given: _Input) -> _Read:
     return _Read(reading, given.store.ragged_lines() if given.file.csv else [], {"findings": []})
 
 
+def _subscribers(given: _Input) -> _Read:
+    store, settings = given.store, given.settings
+    choice = given.chosen and inspection.Choice(given.chosen)
+    choice = choice or subscriber_columns.choose(given.file)
+    vendor = choice.mapping
+    found = subscribers.read(
+        store, given.file, vendor, settings, given.workspace.key(), is_given=given.chosen is not None
+    )
+    return _Read(found.reading, found.ragged, _facts(choice, found.decisions))
+
+
 KINDS: Final[Mapping[str, tuple[str, Callable[[_Input], _Read]]]] = {
     "xdr": ("sessions", _sessions),
     "feedback": ("feedback", _feedback),
+    "subscribers": ("subscribers", _subscribers),
 }
 """By the name that `ingest` takes: the table that the rows go to, and the reader."""
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from subsight.contracts import Column, Contract
 
-__all__ = ["CONTRACTS", "FEEDBACK", "SESSIONS", "THROUGHPUT_SHARES"]
+__all__ = ["CONTRACTS", "FEEDBACK", "SESSIONS", "SUBSCRIBERS", "THROUGHPUT_SHARES"]
 
 _DL_BANDS = (("below_50", "below 50"), ("50_to_250", "50 to 250"), ("250_to_1000", "250 to 1000"),
              ("above_1000", "above 1000"))  # fmt: skip
@@ -102,9 +102,29 @@ FEEDBACK: Final = Contract(
     ),
 )  # fmt: skip
 
+SUBSCRIBERS: Final = Contract(
+    "subscribers",
+    "one subscriber, as a snapshot of the operator's customer base says",
+    (
+        Column("subscriber_id", "text", "pseudonym of the MSISDN or customer number", required=True,
+               identifier="subscriber"),
+        Column("region", "text", "where the subscriber recharges: a category, also where it is a number"),
+        Column("tenure_days", "float", "how long the subscriber has stayed", 0, 36_525),
+        Column("ul_kilobytes", "float", "uplink volume; 1 kB is 1000 bytes", 0),
+        Column("dl_kilobytes", "float", "downlink volume; 1 kB is 1000 bytes", 0),
+        Column("bearer_type", "text", "radio access that carries the subscriber"),
+        Column("browser", "text", "browser that the subscriber uses most"),
+        Column("browsing_category", "text", "kind of pages that the subscriber looks at most"),
+        Column("plan", "text", "tariff of the subscriber"),
+        Column("is_churned", "boolean", "whether the subscriber has left"),
+        Column("subscriber_hash", "integer", "unkeyed 52-bit hash of the identifier: breaks every tie",
+               derived=True, internal=True),
+    ),
+)  # fmt: skip
+
 THROUGHPUT_SHARES: Final = tuple(
     tuple(column.name for column in _bands(direction, bands))
     for direction, bands in (("dl", _DL_BANDS), ("ul", _UL_BANDS))
 )
 
-CONTRACTS: Final = {contract.name: contract for contract in (SESSIONS, FEEDBACK)}
+CONTRACTS: Final = {contract.name: contract for contract in (SESSIONS, FEEDBACK, SUBSCRIBERS)}

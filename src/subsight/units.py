@@ -1,7 +1,8 @@
 """Units: the suffix of a name says its unit, and inputs are converted to it once, at ingest.
 
-Names end in `_bytes _ms _s _kbps _bps _count _share _at _date _hour _id`. A share runs from 0 to 1;
-an instant is UTC. kB is 1000 bytes and KiB is 1024 (IEC 80000-13).
+Names end in `_bytes _kilobytes _ms _s _days _kbps _bps _count _share _at _date _hour _id`. A share runs
+from 0 to 1; an instant is UTC. kB is 1000 bytes and KiB is 1024 (IEC 80000-13). A year has 365.25 days,
+a month a twelfth of it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,17 @@ from typing import Final
 
 __all__ = ["FACTORS", "factor", "format_value", "unit_of"]
 
+_BYTES: Final[dict[str, float]] = {
+    "bytes": 1, "B": 1, "octets": 1, "bit": 0.125, "kbit": 125, "Mbit": 125e3,
+    "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3,
+}  # fmt: skip
+
 # canonical unit -> unit a source may declare -> multiply by this.
 FACTORS: Final[dict[str, dict[str, float]]] = {
-    "bytes": {
-        "bytes": 1, "B": 1, "octets": 1, "bit": 0.125, "kbit": 125, "Mbit": 125e3,
-        "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3,
+    "bytes": _BYTES,
+    "kilobytes": {"kilobytes": 1, **{unit: bytes / 1000 for unit, bytes in _BYTES.items()}},
+    "days": {
+        "days": 1, "day": 1, "weeks": 7, "months": 30.4375, "years": 365.25, "hours": 1 / 24,
     },
     "ms": {"ms": 1, "s": 1e3, "min": 60e3, "us": 1e-3},
     "s": {"s": 1, "ms": 1e-3, "min": 60, "h": 3600, "us": 1e-6},
@@ -25,8 +32,9 @@ FACTORS: Final[dict[str, dict[str, float]]] = {
 }  # fmt: skip
 
 _SUFFIXES: Final = {
-    "bytes": "bytes", "ms": "ms", "s": "s", "kbps": "kbps", "bps": "bps", "count": "count",
-    "share": "share", "at": "UTC instant", "date": "date", "hour": "hour", "id": "identifier",
+    "bytes": "bytes", "kilobytes": "kilobytes", "ms": "ms", "s": "s", "days": "days", "kbps": "kbps",
+    "bps": "bps", "count": "count", "share": "share", "at": "UTC instant", "date": "date",
+    "hour": "hour", "id": "identifier",
 }  # fmt: skip
 
 
@@ -65,6 +73,8 @@ def format_value(value: float | None, unit: str | None) -> str:
 
     >>> format_value(454_500_600, "bytes"), format_value(0.4517, "share"), format_value(86400, "s")
     ('455 MB', '45.2 %', '24.0 h')
+    >>> format_value(24e6, "kilobytes"), format_value(1235, "days"), format_value(0.5, "days")
+    ('24.0 GB', '1,235 days', '0.5 days')
     >>> format_value(0.000225, "share"), format_value(0, "share")
     ('0.02 %', '0 %')
     """
@@ -72,6 +82,10 @@ def format_value(value: float | None, unit: str | None) -> str:
         return "–"
     if unit == "bytes":
         return _scaled(value, 1000, ("B", "kB", "MB", "GB", "TB", "PB"))
+    if unit == "kilobytes":
+        return format_value(value * 1000, "bytes")
+    if unit == "days":
+        return f"{value:,.0f} days" if abs(value) >= 10 or value == int(value) else f"{value:.1f} days"
     if unit == "share":
         # A tenth of a percent is enough, but few is not none.
         return f"{100 * value:.{'1f' if abs(value) >= 0.0005 else '1g'}} %"

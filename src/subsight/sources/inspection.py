@@ -22,7 +22,7 @@ from subsight.sources.xdr import Parsed, Reading
 from subsight.store import Instant, Scalar, Store, Text
 from subsight.tables import SESSIONS
 
-__all__ = ["Choice", "InspectedColumn", "Inspection", "choose", "inspect"]
+__all__ = ["Choice", "InspectedColumn", "Inspection", "choose", "inspect", "require_header"]
 
 _TIMES: Final = 20_000
 _UNPROVABLE: Final = re.compile(r"(bearer|cell)_id|(rtt|throughput|tcp|http|activity)_.*|.*_volume_.*")
@@ -177,9 +177,9 @@ def inspect(store: Store, file: InputFile, settings: Settings, mapping: Mapping 
 
 
 def _shipped(file: InputFile) -> Mapping | None:
-    """The shipped mapping that most of whose columns, and all required ones, are in the header."""
+    """The shipped mapping of sessions most of whose columns, and all required ones, are in the header."""
     fitting = []
-    for mapping in mappings.shipped():
+    for mapping in mappings.shipped("sessions"):
         places = mapping.positions(file.header)
         found = sum(column.name in places for column in mapping.columns)
         required = {column.name for column in mapping.contract if column.required}
@@ -212,16 +212,21 @@ def _with_formats(mapping: Mapping, proposal: Proposal) -> Mapping:
     return replace(mapping, columns=columns)
 
 
-def _lacking(proposal: Proposal, file: InputFile) -> MappingError | None:
-    """What a reader must be told where a session's columns are not recognised."""
+def require_header(file: InputFile) -> None:
+    """Raises a `MappingError` where the first line holds values; nothing of it is shown, as what stands
+    there may be somebody's number."""
     if sum(_VALUE.fullmatch(name.strip()) is not None for name in file.header) > len(file.header) / 3:
-        # Nothing of it is shown: what stands there may be somebody's number.
         raise MappingError(
             f"{file.path.name} seems to have no header",
             found="numbers and times in the first line",
             expected="the columns' names in the first line",
             do="add a header line",
         )
+
+
+def _lacking(proposal: Proposal, file: InputFile) -> MappingError | None:
+    """What a reader must be told where a session's columns are not recognised."""
+    require_header(file)
     used = {column.name for column in proposal.mapping.columns}
     required = [column for column in SESSIONS if column.required and column.name not in used]
     summed = {name.rpartition("_bytes")[0][-2:] + "_bytes" for name in used if name.startswith("app_")}

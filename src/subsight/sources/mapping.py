@@ -81,6 +81,20 @@ class Mapping:
                 found[f"{column.name}:milliseconds"] = places[plain(column.milliseconds), 1]
         return found
 
+    def require(self, table: str) -> None:
+        """Refuses to read a file as rows of another table.
+
+        Raises:
+            MappingError: the mapping is one of another table.
+        """
+        if self.table != table:
+            raise MappingError(
+                f"the mapping {self.name} describes other records",
+                found=f'table = "{self.table}"',
+                expected=f'table = "{table}"',
+                do="name a mapping of that table, or ingest the file as what it is",
+            )
+
     @property
     def digest(self) -> str:
         """Eight hex digits that differ wherever what is mapped, and how, does."""
@@ -123,11 +137,12 @@ def plain(header: str) -> str:
     return re.sub(r"\s+", " ", header).strip().lower()
 
 
-def shipped() -> list[Mapping]:
-    """The mappings that come with Subsight."""
+def shipped(table: str | None = None) -> list[Mapping]:
+    """The mappings that come with Subsight: all, or those of one table."""
     folder = resources.files("subsight.sources") / "mappings"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
-    return [_parse(file.read_text(encoding="utf-8"), file.name) for file in files]
+    found = [_parse(file.read_text(encoding="utf-8"), file.name) for file in files]
+    return [mapping for mapping in found if table in (None, mapping.table)]
 
 
 def read(path: Path | str) -> Mapping:

@@ -39,10 +39,21 @@ from subsight.store import (
 )
 from subsight.units import factor
 
-__all__ = ["Parsed", "Reading", "msisdn", "parse", "parse_leniently", "read", "records", "reject_reasons"]
+__all__ = [
+    "UNKNOWN",
+    "Parsed",
+    "Reading",
+    "msisdn",
+    "note_absent",
+    "parse",
+    "parse_leniently",
+    "read",
+    "records",
+    "reject_reasons",
+]
 
-_UNKNOWN: Final = ("undefined", "unknown", "unk", "not available")
-"""What vendors write for a handset or cell that they do not know."""
+UNKNOWN: Final = ("undefined", "unknown", "unk", "not available")
+"""What vendors write for a handset, a cell or a category that they do not know."""
 _MISSING: Final = "(?i)^\\s*(?:" + "|".join(re.escape(word) for word in MISSING_WORDS) + ")\\s*$"
 _LARGEST: Final = 2.0**53
 _RAGGED: Final[dict[str, Callable[[str], bool]]] = {
@@ -90,6 +101,7 @@ def parse(store: Store, file: InputFile, mapping: Mapping, settings: Settings) -
 
 def parse_leniently(store: Store, file: InputFile, mapping: Mapping, settings: Settings) -> Parsed:
     """As `parse`, with contradictions left in the decisions' `refusals`: for a reader, not for ingest."""
+    mapping.require("sessions")
     places = mapping.positions(file.header)
     _require(mapping, places, file)
     contract = mapping.contract
@@ -119,11 +131,11 @@ def parse_leniently(store: Store, file: InputFile, mapping: Mapping, settings: S
     kept = store.keep_records(typed)
     ragged = store.ragged_lines() if file.csv else []
     decisions = decide(store, kept, mapping)
-    _note_absent(mapping, places, decisions)
+    note_absent(mapping, places, decisions)
     return Parsed(kept, ragged, frozenset(places), decisions)
 
 
-def _note_absent(mapping: Mapping, places: dict[str, int], decisions: Decisions) -> None:
+def note_absent(mapping: Mapping, places: dict[str, int], decisions: Decisions) -> None:
     """A column that the mapping names and the file lacks may be a slip of either."""
     for column in mapping.columns:
         wanted = {column.name: column.source, f"{column.name}:milliseconds": column.milliseconds}
@@ -242,7 +254,7 @@ def _scalar(column: Column, mapped: MappedColumn, places: dict[str, int], settin
         return Instant(source, mapped.format or "iso", settings.time_zone, milliseconds)
     if column.kind in ("float", "integer"):
         return Number(source)
-    return Text(source, _UNKNOWN)
+    return Text(source, UNKNOWN)
 
 
 def _keyed(store: Store, records: Frame, parsed: Parsed, settings: Settings, key: bytes) -> Frame:

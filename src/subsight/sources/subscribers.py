@@ -1,0 +1,240 @@
+"""Subscriber tables: a file with one row a subscriber becomes canonical rows and rejects.
+
+The values are parsed once and kept; checks say what they mean; then one projection yields the rows and
+the rejects with their reasons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import narwhals as nw
+
+from subsight.errors import MappingError
+from subsight.settings import Settings
+from subsight.sources import subscriber_checks, xdr
+from subsight.sources.checks import CONTROL, Decisions
+from subsight.sources.files import InputFile
+from subsight.sources.mapping import Mapping
+from subsight.sources.subscriber_checks import FLAGS, NUMBERS, ROUNDED, TEXTS
+from subsight.store import Digits, Frame, Number, OrderHash, Pseudonym, RecordHash, Scalar, Store, Text
+from subsight.tables import SUBSCRIBERS
+from subsight.units import factor
+
+__all__ = ["Read", "read"]
+
+_PSEUDONYM: Final = "^[0-9a-f]{32}$"
+_PHONE: Final = r"^[+(]?[0-9][0-9 ()./-]*$"
+_LOST: Final = r"^[+-]?[0-9]+[.,][0-9]*[eE][+-]?[0-9]+$|^[+-]?[0-9]+[eE][+-][0-9]+$"
+"""Scientific notation; a point or a sign tells it from a customer number such as 4E21."""
+_WHOLE: Final = r"^[+-]?[0-9]+\.0+$"
+"""A whole number as a data frame writes it where other values of its column are missing."""
+_TRUE: Final = r"(?i)^(?:1(?:\.0+)?|true|yes)$"
+_FALSE: Final = r"(?i)^(?:0(?:\.0+)?|false|no)$"
+_EXACT: Final = 2.0**53
+_TYPES: Final[dict[str, Any]] = {"text": nw.String, "float": nw.Float64, "boolean": nw.Boolean}
+
+
+@dataclass(frozen=True)
+class Read:
+    """A file read: its rows and rejects, lines that are in neither, and what its values say."""
+
+    reading: xdr.Reading
+    ragged: list[tuple[int, str]]
+    decisions: Decisions
+
+
+def read(
+    store: Store, file: InputFile, mapping: Mapping, settings: Settings, key: bytes, *, is_given: bool = True
+) -> Read:
+    """A file's subscribers, by a mapping of the table `subscribers`.
+
+    A missing value stays null. A row that repeats an earlier one is rejected, and so are all rows of a
+    subscriber whose rows differ: nobody can know which is right. `is_given` says that a person named
+    the mapping, whose word then stands where the values make a unit unlikely.
+
+    Raises:
+        MappingError: the file has no identifier or nothing beside it, or a unit contradicts the values.
+    """
+    mapping.require("subscribers")
+    places = mapping.positions(file.header)
+    _require(mapping, places, file)
+    parsed = store.keep_records(_parsed(store, xdr.records(store, file), places))
+    ragged = store.ragged_lines() if file.csv else []
+    decisions = subscriber_checks.decide(store, parsed, mapping, frozenset(places), is_given=is_given)
+    xdr.note_absent(mapping, places, decisions)
+    for refusal in decisions.refusals:
+        raise refusal
+    frame = _named(store, _canonical(parsed, places, decisions), settings, key)
+    judged = store.keep(frame.with_columns(fault=_fault(places, decisions)))
+    judged = _without_rivals(store, judged)
+    rows = judged.filter(nw.col("fault").is_null()).select(*(column.name for column in SUBSCRIBERS))
+    rejects = judged.filter(~nw.col("fault").is_null()).select("record", "fault", found=_found(places))
+    return Read(xdr.Reading(rows, store.keep(rejects)), ragged, decisions)
+
+
+def _require(mapping: Mapping, places: dict[str, int], file: InputFile) -> None:
+    missing = [] if "subscriber_id" in places else ["subscriber_id"]
+    missing += [] if set(places) - {"subscriber_id"} else ["a column beside it"]
+    if missing:
+        raise MappingError(
+            f"{file.path.name} lacks columns that the mapping {mapping.name} needs: {', '.join(missing)}",
+            found=", ".join(file.header[:12]) + (" ..." if len(file.header) > 12 else ""),
+            expected="; ".join(f"{c.name} from {c.source!r}" for c in mapping.columns) or "columns",
+            do="name the file's own columns in the mapping (see docs/mappings.md)",
+        )
+
+
+# From text to values
+
+
+def _parsed(store: Store, raw: Frame, places: dict[str, int]) -> Frame:
+    """The records with typed values in the source's units, null where nothing can be read.
+
+    `NAME_given` is the text that stands there, null where none does.
+    """
+    types = raw.collect_schema()
+    texts = {f"{name}_text": _as_text(f"c{place}", types[f"c{place}"]) for name, place in places.items()}
+    given: dict[str, Scalar] = {
+        f"{name}_given": Text(f"{name}_text", xdr.UNKNOWN if name in TEXTS else ()) for name in places
+    }
+    given |= {name: Number(f"c{places[name]}") for name in NUMBERS if name in places}
+    given["digits"] = Digits("subscriber_id_text")
+    frame = store.derive(raw.with_columns(**texts), given)
+    columns: dict[str, Any] = {"identifier": _identifier()}
+    for name in places:
+        text = nw.col(f"{name}_given")
+        if name in TEXTS:
+            columns[name] = _without_point(text)
+        elif name in FLAGS:
+            columns[name] = nw.when(text.str.contains(_TRUE)).then(nw.lit(value=True)).otherwise(
+                nw.when(text.str.contains(_FALSE)).then(nw.lit(value=False))
+            )  # fmt: skip
+        elif name in NUMBERS and types[f"c{places[name]}"].is_float():
+            # Where the file itself says number, NaN and infinity stand there as such.
+            columns[f"{name}_given"] = nw.col(f"{name}_text")
+    kept = ["record", "identifier", *places, *(f"{name}_given" for name in places)]
+    return frame.with_columns(**columns).select(*(name for name in kept if name != "subscriber_id"))
+
+
+def _as_text(source: str, kind: Any) -> Any:
+    """A column as text; engines write a large float each in its own way, so a whole one as an integer."""
+    value = nw.col(source)
+    if not kind.is_float():
+        return value.cast(nw.String)
+    is_whole = (value.abs() < _EXACT) & (value == value.round(0))
+    return nw.when(is_whole).then(value.cast(nw.Int64).cast(nw.String)).otherwise(value.cast(nw.String))
+
+
+def _without_point(text: Any) -> Any:
+    return nw.when(text.str.contains(_WHOLE)).then(text.str.replace_all(r"\.0+$", "")).otherwise(text)
+
+
+def _identifier() -> Any:
+    """What a subscriber is called before the name is keyed (see `privacy.subscriber`)."""
+    text, digits = nw.col("subscriber_id_given"), xdr.msisdn("digits")
+    length = digits.str.len_chars()
+    is_phone = text.str.contains(_PHONE) & (length >= 7) & (length <= 15)
+    exact = nw.when(~text.str.contains(_LOST)).then(_without_point(text))
+    lower = text.str.to_lowercase()
+    other = nw.when(is_phone).then(digits).otherwise(exact)
+    return nw.when(lower.str.contains(_PSEUDONYM)).then(lower).otherwise(other)
+
+
+# From values to rows
+
+
+def _canonical(parsed: Frame, places: dict[str, int], decisions: Decisions) -> Frame:
+    """The values in canonical units; a column that the file lacks is null."""
+    columns: dict[str, Any] = {}
+    for column in SUBSCRIBERS:
+        value = nw.col(column.name)
+        if column.identifier or column.derived:
+            continue
+        if column.name not in places:
+            columns[column.name] = nw.lit(None).cast(_TYPES[column.kind])
+        elif column.name in NUMBERS:
+            columns[column.name] = value * factor(decisions.units[column.name], column.unit or "")
+        elif column.name in decisions.garbled:
+            columns[column.name] = nw.when(~value.str.contains(CONTROL)).then(value)
+    return parsed.with_columns(**columns)
+
+
+def _named(store: Store, frame: Frame, settings: Settings, key: bytes) -> Frame:
+    """Adds the order hash of the clear identifier, and the name under which the subscriber is kept."""
+    keyed: dict[str, Scalar] = {"subscriber_hash": OrderHash("identifier")}
+    if settings.identifiers == "clear":
+        return store.derive(frame, keyed).with_columns(subscriber_id=nw.col("identifier"))
+    frame = store.derive(frame, keyed | {"keyed": Pseudonym("identifier", key)})
+    is_pseudonym = nw.col("identifier").str.contains(_PSEUDONYM)
+    named = nw.when(is_pseudonym).then(nw.col("identifier")).otherwise(nw.col("keyed"))
+    return frame.with_columns(subscriber_id=named)
+
+
+def _fault(places: dict[str, int], decisions: Decisions) -> Any:
+    """Why a row is rejected, `column|reason`, or null; the first that holds."""
+    name = nw.col("identifier")
+    reasons: list[tuple[str, str, Any]] = [
+        ("subscriber_id", "missing", nw.col("subscriber_id_given").is_null()),
+        ("subscriber_id", "lost digits to a spreadsheet", name.is_null()),
+        ("subscriber_id", "holds control characters", name.str.contains(CONTROL)),
+    ]
+    if "subscriber_id" in decisions.lossy:
+        reasons.append(("subscriber_id", "lost digits to a spreadsheet", name.str.contains(ROUNDED)))
+    for flag in FLAGS:
+        if flag in places:
+            unread = nw.col(flag).is_null() & ~nw.col(f"{flag}_given").is_null()
+            reasons.append((flag, "neither yes nor no", unread))
+    for number in NUMBERS:
+        if number not in places:
+            continue
+        column, value = SUBSCRIBERS[number], nw.col(number)
+        reasons.append((number, "not readable", value.is_null() & ~nw.col(f"{number}_given").is_null()))
+        reasons.append((number, "below 0", value < 0))
+        if column.high is None:
+            reasons.append((number, "above 2^53", value > _EXACT))
+        else:
+            reasons.append((number, f"above {column.high:g}", value > column.high))
+    return nw.coalesce(*(nw.when(bad).then(nw.lit(f"{where}|{why}")) for where, why, bad in reasons))
+
+
+def _without_rivals(store: Store, judged: Frame) -> Frame:
+    """The rows with a fault where one repeats another, or says something else of the same subscriber."""
+    names = [c.name for c in SUBSCRIBERS if not c.derived]
+    rows = store.derive(judged.filter(nw.col("fault").is_null()), {"row_hash": RecordHash(tuple(names))})
+    alike = store.keep(
+        rows.group_by("subscriber_id")
+        .agg(count=nw.len(), low=nw.col("row_hash").min(), high=nw.col("row_hash").max())
+        .filter(nw.col("count") > 1)
+        .select("subscriber_id", is_disputed=nw.col("low") != nw.col("high"))
+    )
+    if not store.row(alike.select(count=nw.len()))["count"]:
+        return judged
+    rows = store.keep(rows.join(alike, on="subscriber_id", how="inner").select(
+        "record", "subscriber_id", "row_hash", "is_disputed"))  # fmt: skip
+    first = rows.group_by("subscriber_id", "row_hash").agg(first=nw.col("record").min())
+    rows = rows.join(first, on=["subscriber_id", "row_hash"], how="inner")
+    found = rows.select(
+        "record", is_repeat=nw.col("record") > nw.col("first"), is_disputed=nw.col("is_disputed")
+    )
+    joined = judged.join(store.keep(found), on="record", how="left")
+    fault = nw.coalesce(
+        nw.col("fault"),
+        nw.when(nw.col("is_repeat")).then(nw.lit("|identical to an earlier record")),
+        nw.when(nw.col("is_disputed")).then(nw.lit("subscriber_id|another row of the subscriber differs")),
+    )
+    return store.keep(joined.with_columns(fault=fault))
+
+
+def _found(places: dict[str, int]) -> Any:
+    """What stands there where it is a number or a flag: never what may be a person's name."""
+    shown = [
+        nw.when(nw.col("fault") == f"{name}|{why}").then(
+            nw.concat_str(nw.lit(f"{name}: "), nw.col(f"{name}_given").str.slice(0, 40))
+        )
+        for names, why in ((NUMBERS, "not readable"), (FLAGS, "neither yes nor no"))
+        for name in names
+        if name in places
+    ]
+    return nw.coalesce(*shown) if shown else nw.lit(None).cast(nw.String)
