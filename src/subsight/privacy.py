@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -14,9 +15,27 @@ from subsight.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["PSEUDONYM_LENGTH", "hmac_pads", "msisdn", "normalise", "pseudonym", "reveal", "suppress"]
+__all__ = [
+    "LOST",
+    "PHONE",
+    "PSEUDONYM_LENGTH",
+    "WHOLE",
+    "hmac_pads",
+    "msisdn",
+    "normalise",
+    "pseudonym",
+    "reveal",
+    "subscriber",
+    "suppress",
+]
 
 PSEUDONYM_LENGTH: Final = 32
+PHONE: Final = r"^[+(]?[0-9][0-9 ()./-]*$"
+"""How a number to call is written; one of 7 to 15 digits (ITU-T E.164) is an MSISDN."""
+LOST: Final = r"^[+-]?[0-9]+[.,][0-9]*[eE][+-]?[0-9]+$|^[+-]?[0-9]+[eE][+-][0-9]+$"
+"""Scientific notation; a point or a sign tells it from a customer number such as 4E21."""
+WHOLE: Final = r"^[+-]?[0-9]+\.0+$"
+"""A whole number as a data frame writes it where other values of its column are missing."""
 _BLOCK: Final = 64
 
 
@@ -46,6 +65,23 @@ def msisdn(identifier: str) -> str | None:
     """
     digits = normalise(identifier)
     return (digits.removeprefix("00") or None) if digits else None
+
+
+def subscriber(identifier: str) -> str | None:
+    """What a subscriber is called in the form that is hashed; None where digits were lost.
+
+    A phone number of 7 to 15 digits is an MSISDN; anything else is exact text.
+
+    >>> subscriber("+33 6 64 96 22 39"), subscriber(" CUST-7"), subscriber("15.0"), subscriber("1.3E+19")
+    ('33664962239', 'CUST-7', '15', None)
+    """
+    text = identifier.strip()
+    digits = (msisdn(text) or "") if re.match(PHONE, text) else ""
+    if 7 <= len(digits) <= 15:
+        return digits
+    if re.match(LOST, text):
+        return None
+    return (text.partition(".")[0] if re.match(WHOLE, text) else text) or None
 
 
 def pseudonym(identifier: str, key: bytes) -> str:

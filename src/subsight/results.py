@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from subsight.answers import Answer
 from subsight.contracts import Column
 from subsight.errors import NotFoundError, WorkspaceError
-from subsight.privacy import PSEUDONYM_LENGTH, msisdn, pseudonym, suppress
+from subsight.privacy import PSEUDONYM_LENGTH, msisdn, pseudonym, subscriber, suppress
 from subsight.privacy import reveal as join_clear
 from subsight.tables import FEEDBACK, SESSIONS
 
@@ -27,6 +27,7 @@ __all__ = ["FEEDBACK", "Answer", "Column", "Results", "pseudonym_of"]
 
 _RANKED: Final = "Rows are single pseudonymous subscribers, ranked: no group is small, none is suppressed."
 _BEGINNING: Final = re.compile(rf"([0-9a-f]{{8,{PSEUDONYM_LENGTH}}})(?:…|\.\.\.)")
+_LETTER: Final = re.compile(r"[^\W\d_]")
 
 
 class Results:
@@ -138,8 +139,8 @@ class Results:
     def subscriber(self, identifier: str, key: bytes) -> dict[str, Any]:
         """All that the run's tables hold of one subscriber, null where a table has no such row.
 
-        `identifier` is a clear MSISDN in any spelling, a pseudonym, or the beginning of one: at least
-        8 hex digits and an ellipsis, as the terminal shows it. `key` is the workspace's.
+        `identifier` is a clear MSISDN in any spelling, a customer number, a pseudonym, or the beginning of
+        one: at least 8 hex digits and an ellipsis, as the terminal shows it. `key` is the workspace's.
 
         Raises:
             NotFoundError: nobody is called so, or more than one.
@@ -210,17 +211,23 @@ class Results:
 
 
 def pseudonym_of(identifier: str, key: bytes) -> str | None:
-    """The pseudonym of whom a pseudonym or a clear MSISDN names; None where it is neither."""
+    """The pseudonym of whom a pseudonym, a clear MSISDN or a customer number names; None for none of them."""
     if re.fullmatch(rf"[0-9a-fA-F]{{{PSEUDONYM_LENGTH}}}", identifier):
         return identifier.lower()
-    clear = msisdn(identifier)
-    return pseudonym(clear, key) if clear else None
+    clear = _clear_names(identifier)
+    return pseudonym(clear[0], key) if clear else None
 
 
 def _spellings(identifier: str, key: bytes) -> list[str]:
     """What a subscriber of that name may be called in a table: pseudonymous, or clear by choice."""
-    clear = msisdn(identifier)
-    return [identifier.strip().lower(), *([clear, pseudonym(clear, key)] if clear else [])]
+    known = [called for name in _clear_names(identifier) for called in (name, pseudonym(name, key))]
+    return [identifier.strip().lower(), *known]
+
+
+def _clear_names(identifier: str) -> list[str]:
+    """A number as sessions have it, then what a table of subscribers has: letters are only there."""
+    number = None if _LETTER.search(identifier) else msisdn(identifier)
+    return list(dict.fromkeys(name for name in (number, subscriber(identifier)) if name))
 
 
 def respectful(answer: Answer, minimum_group: int) -> Answer:

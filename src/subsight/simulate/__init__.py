@@ -9,9 +9,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from subsight.simulate.operator import APPLICATIONS, FAULTS, FileFormat, Operator, Simulation, checked
+from subsight.simulate.operator import (
+    APPLICATIONS,
+    FAULTS,
+    TABLE_FAULTS,
+    FileFormat,
+    Operator,
+    Simulation,
+    SubscriberBase,
+    SubscriberTable,
+    checked,
+    checked_base,
+)
 
-__all__ = ["APPLICATIONS", "FAULTS", "Operator", "Simulation", "simulate"]
+__all__ = [
+    "APPLICATIONS",
+    "FAULTS",
+    "TABLE_FAULTS",
+    "Operator",
+    "Simulation",
+    "SubscriberTable",
+    "simulate",
+    "simulate_subscribers",
+]
 
 
 def simulate(
@@ -36,3 +56,30 @@ def simulate(
     from subsight.simulate.writing import write
 
     return write(operator, output, file_format, progress)
+
+
+def simulate_subscribers(
+    rows: int,
+    output: Path,
+    seed: int = 7,
+    segments: int = 4,
+    separation: float = 6.0,
+    *,
+    churn_effect: float = 1.0,
+    missing: float = 0.0,
+    faults: bool = False,
+) -> SubscriberTable:
+    """A table of `rows` subscribers with planted segments, and the truth, in the folder `output`.
+
+    The plan follows the segment; browser, bearer and browsing category do not. The identifiers are
+    those of a simulated operator of that size. The knobs are told in `SubscriberBase`.
+
+    Raises:
+        ConfigurationError: a knob is out of range.
+        StorageError: the folder cannot be written.
+    """
+    base = SubscriberBase(rows, seed, segments, separation, churn_effect, missing, faults)
+    checked_base(base)
+    from subsight.simulate.subscriber_table import write_table
+
+    return write_table(base, output)

@@ -10,7 +10,18 @@ from typing import Final, Literal, get_args
 from subsight.contracts import Application
 from subsight.errors import ConfigurationError
 
-__all__ = ["APPLICATIONS", "FAULTS", "FileFormat", "Operator", "Simulation", "checked"]
+__all__ = [
+    "APPLICATIONS",
+    "FAULTS",
+    "TABLE_FAULTS",
+    "FileFormat",
+    "Operator",
+    "Simulation",
+    "SubscriberBase",
+    "SubscriberTable",
+    "checked",
+    "checked_base",
+]
 
 FileFormat = Literal["parquet", "csv"]
 
@@ -27,8 +38,12 @@ APPLICATIONS: Final = (
 
 FAULTS: Final = ("without_msisdn", "duplicate", "negative_volume", "end_before_start")
 
+TABLE_FAULTS: Final = ("without_identifier", "lost_digits", "negative_tenure", "unreadable_volume",
+                       "endless_volume", "unreadable_flag", "repeated", "disputed")  # fmt: skip
+
 # 36 bits of milliseconds and 27 bits of subscriber share one sortable number (see sessions.schedule).
 _MOST_DAYS: Final = 366
+_MOST_SEGMENTS: Final = 8
 _MOST_SUBSCRIBERS: Final = 100_000_000
 _MOST_SESSIONS: Final = 2_000_000_000
 
@@ -96,6 +111,55 @@ class Simulation:
     def operator(self) -> Path:
         """JSON: the knobs, `row_count` and `fault_counts`."""
         return self.truth / "operator.json"
+
+
+@dataclass(frozen=True)
+class SubscriberBase:
+    """What is planted in a table of subscribers.
+
+    `separation` is the distance of neighbouring segments in tenure and volume, in standard deviations
+    within a segment: 6 is clear to see, 0 removes it. `churn_effect` makes churn fall from the last
+    segment to the first by 30 points; 0 removes it and -1 reverses it. `missing` is the share of
+    regions, tenures, volumes and plans left out. `faults` plants TABLE_FAULTS, one row in a thousand each.
+    """
+
+    rows: int
+    seed: int = 7
+    segments: int = 4
+    separation: float = 6.0
+    churn_effect: float = 1.0
+    missing: float = 0.0
+    faults: bool = False
+
+
+@dataclass(frozen=True)
+class SubscriberTable:
+    """The files of a simulated subscriber table.
+
+    `table` is a CSV that mapping `acumos` describes. `segments` is Parquet, one row a subscriber:
+    `subscriber_id` (as in the table), `segment` (0 has the longest tenure and the largest volume
+    together), `churn_probability`. `facts` is JSON: the knobs, `row_count` and `fault_counts`.
+    """
+
+    table: Path
+    segments: Path
+    facts: Path
+
+
+def checked_base(base: SubscriberBase) -> None:
+    """Refuse knobs that no table can have."""
+    if not 10 <= base.rows <= _MOST_SUBSCRIBERS:
+        _refuse("subscribers", base.rows, f"10 to {_MOST_SUBSCRIBERS:,}", "choose another number")
+    if base.seed < 0:
+        _refuse("seed", base.seed, "0 or more", "choose another seed")
+    if not 1 <= base.segments <= _MOST_SEGMENTS:
+        _refuse("segments", base.segments, f"1 to {_MOST_SEGMENTS}", "choose another number")
+    if not 0 <= base.separation <= 100:
+        _refuse("separation", base.separation, "0 to 100", "6 is clear to see, 0 removes it")
+    if not -1 <= base.churn_effect <= 1:
+        _refuse("churn_effect", base.churn_effect, "-1 to 1", "1 is the usual effect, 0 removes it")
+    if not 0 <= base.missing <= 1:
+        _refuse("missing", base.missing, "a share from 0 to 1", "write 20 percent as 0.2")
 
 
 def _refuse(knob: str, found: object, expected: str, do: str) -> None:

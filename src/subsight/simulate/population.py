@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from subsight.simulate.operator import APPLICATIONS, Operator
 
-__all__ = ["SEGMENTS", "Cells", "Handsets", "Population", "draw_population", "tac_numbers"]
+__all__ = ["SEGMENTS", "Cells", "Handsets", "Population", "draw_population", "numbers", "tac_numbers"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -120,8 +120,8 @@ def _imei(handset: Integers) -> pa.Array:
     return pc.binary_join_element_wise("00", pa.array(body * 10 + -total % 10).cast(pa.string()), "")
 
 
-def _numbers(prefix: int, digits: int, step: int, count: int) -> pa.Array:
-    """Distinct numbers in no visible order: the step shares no factor with the power of ten."""
+def numbers(prefix: int, digits: int, step: int, count: int) -> pa.Array:
+    """Distinct numbers as text, in no visible order: the step shares no factor with the power of ten."""
     size = 10**digits
     return pa.array(prefix * size + np.arange(count, dtype=np.int64) * step % size).cast(pa.string())
 
@@ -155,8 +155,8 @@ def draw_population(operator: Operator, rng: np.random.Generator) -> Population:
     churned = rng.random(count) < churn_probability
     return Population(
         cells=cells, handsets=handsets,
-        msisdn=_numbers(999, 9, 611_953_061, count),  # no country has code 999
-        imsi=_numbers(99970, 10, 7_919_313_907, count),  # ITU-T E.212: MCC 999 is for private networks
+        msisdn=numbers(999, 9, 611_953_061, count),  # no country has code 999
+        imsi=numbers(99970, 10, 7_919_313_907, count),  # ITU-T E.212: MCC 999 is for private networks
         imei=_imei(handset),
         segment=segment, favourite=favourite, home_cell=home_cell, handset=handset,
         link=link, appetite=appetite,

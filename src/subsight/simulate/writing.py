@@ -27,7 +27,7 @@ from subsight.simulate.population import SEGMENTS, Integers, Population, draw_po
 from subsight.simulate.sessions import CHUNK, draw_chunk, period_starts, schedule
 from subsight.tables import THROUGHPUT_SHARES
 
-__all__ = ["write"]
+__all__ = ["staged", "write"]
 
 _RESPONSE_SHARE: Final = 0.25  # subscribers who answer the survey
 _ONE_FAULT_IN: Final = 1_000
@@ -166,7 +166,7 @@ def _write_operator(path: Path, operator: Operator, sessions_file: str, rows: in
 
 
 @contextmanager
-def _staged(output: Path) -> Iterator[Path]:
+def staged(output: Path) -> Iterator[Path]:
     """A folder beside the final files, which move into place together once all are complete."""
     stage: Path | None = None
     try:
@@ -198,7 +198,7 @@ def write(
             progress(min(1.0, rows / operator.sessions))
 
     population = draw_population(operator, np.random.default_rng(people_seed))
-    with _staged(output) as stage:
+    with staged(output) as stage:
         truth = stage / "truth"
         _write_truths(truth, population)
         _write_feedback(truth / "feedback.csv", operator, population, np.random.default_rng(feedback_seed))

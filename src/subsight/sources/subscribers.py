@@ -12,6 +12,7 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.errors import MappingError
+from subsight.privacy import LOST, PHONE, WHOLE
 from subsight.settings import Settings
 from subsight.sources import subscriber_checks, xdr
 from subsight.sources.checks import CONTROL, Decisions
@@ -25,11 +26,6 @@ from subsight.units import factor
 __all__ = ["Read", "read"]
 
 _PSEUDONYM: Final = "^[0-9a-f]{32}$"
-_PHONE: Final = r"^[+(]?[0-9][0-9 ()./-]*$"
-_LOST: Final = r"^[+-]?[0-9]+[.,][0-9]*[eE][+-]?[0-9]+$|^[+-]?[0-9]+[eE][+-][0-9]+$"
-"""Scientific notation; a point or a sign tells it from a customer number such as 4E21."""
-_WHOLE: Final = r"^[+-]?[0-9]+\.0+$"
-"""A whole number as a data frame writes it where other values of its column are missing."""
 _TRUE: Final = r"(?i)^(?:1(?:\.0+)?|true|yes)$"
 _FALSE: Final = r"(?i)^(?:0(?:\.0+)?|false|no)$"
 _EXACT: Final = 2.0**53
@@ -128,15 +124,15 @@ def _as_text(source: str, kind: Any) -> Any:
 
 
 def _without_point(text: Any) -> Any:
-    return nw.when(text.str.contains(_WHOLE)).then(text.str.replace_all(r"\.0+$", "")).otherwise(text)
+    return nw.when(text.str.contains(WHOLE)).then(text.str.replace_all(r"\.0+$", "")).otherwise(text)
 
 
 def _identifier() -> Any:
     """What a subscriber is called before the name is keyed (see `privacy.subscriber`)."""
     text, digits = nw.col("subscriber_id_given"), xdr.msisdn("digits")
     length = digits.str.len_chars()
-    is_phone = text.str.contains(_PHONE) & (length >= 7) & (length <= 15)
-    exact = nw.when(~text.str.contains(_LOST)).then(_without_point(text))
+    is_phone = text.str.contains(PHONE) & (length >= 7) & (length <= 15)
+    exact = nw.when(~text.str.contains(LOST)).then(_without_point(text))
     lower = text.str.to_lowercase()
     other = nw.when(is_phone).then(digits).otherwise(exact)
     return nw.when(lower.str.contains(_PSEUDONYM)).then(lower).otherwise(other)

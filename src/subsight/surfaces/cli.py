@@ -6,7 +6,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -45,6 +45,7 @@ app.add_typer(cli_service.keys, name="keys")
 app.command(epilog="Example: subsight serve tellco --port 5000")(cli_service.serve)
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Directory that holds everything.")]
+_KINDS = "xdr: data session records; subscribers: one row a subscriber; feedback: survey answers."
 MappingOption = Annotated[
     str | None, typer.Option("--mapping", "-m", help="Mapping file, or the name of a shipped one.")
 ]
@@ -118,9 +119,12 @@ def simulate(
     cell_effect: Annotated[float, typer.Option(help="Bad cells: 1 clear, 0 none, -1 reversed.")] = 1.0,
     segment_effect: Annotated[float, typer.Option(help="Distance of light and heavy users.")] = 1.0,
     faults: Annotated[bool, typer.Option("--faults", help="Plant faulty records.")] = False,
+    subscriber_table: Annotated[
+        bool, typer.Option("--subscriber-table", help="Also a table of them with four segments.")
+    ] = False,
 ) -> None:
     """Make a synthetic operator with planted truths: sessions, segments, bad cells and handsets."""
-    from subsight.simulate import Operator
+    from subsight.simulate import Operator, simulate_subscribers
     from subsight.simulate import simulate as make
 
     if file_format not in ("parquet", "csv"):
@@ -136,6 +140,9 @@ def simulate(
             progress=lambda done: progress(f"simulating: {done:.0%}"),
         )  # fmt: skip
     print(f"sessions  {made.sessions}\ntruths    {made.truth}")
+    if subscriber_table:
+        customers = simulate_subscribers(subscribers, output, seed, faults=faults)
+        print(f"customers {customers.table}")
 
 
 @app.command(epilog="Example: subsight inspect telcom_data.csv --write-mapping vendor.toml")
@@ -168,7 +175,7 @@ def inspect(
 
 @app.command(epilog="Example: subsight ingest xdr 'daily/*.csv.zst' --workspace tellco")
 def ingest(
-    kind: Annotated[str, typer.Argument(help="xdr: data session records; feedback: survey answers.")],
+    kind: Annotated[str, typer.Argument(help=_KINDS)],
     inputs: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
     workspace: WorkspaceOption,
     mapping: MappingOption = None,
@@ -190,9 +197,8 @@ def ingest(
         counts = entry.batch.manifest
         state = "read" if entry.is_new else entry.ignored or "known already"
         print(f"{entry.name}: {state}, {counts['accepted']:,} accepted, {counts['rejected']:,} rejected")
-        for reject in counts["rejects"] if entry.is_new else ():
-            why = f"{reject['column']} {reject['reason']}".strip()
-            print(f"  rejected  {reject['count']:,}: {why}")
+        if entry.is_new:
+            _print_quality(counts)
 
 
 @app.command(epilog="Example: subsight run telcom_data.csv --workspace tellco")
@@ -237,6 +243,14 @@ def _headline(results: Any) -> None:
             f"{entry['name']}: {entry['records']:,} records, {entry['accepted']:,} accepted, "
             f"{entry['rejected']:,} rejected (mapping {entry['mapping']})"
         )
+    _print_quality(quality)
+    without = quality["without_subscriber_count"]
+    if without:
+        print(f"  excluded  {without:,} sessions have no subscriber")
+    print(f"run {manifest['run']}: {manifest['tables']['profiles']['rows']:,} subscribers")
+
+
+def _print_quality(quality: Mapping[str, Any]) -> None:
     for finding in quality["findings"]:
         if finding["severity"] != "note":
             count = f" ({finding['count']:,})" if finding["count"] else ""
@@ -244,10 +258,6 @@ def _headline(results: Any) -> None:
     for reject in quality["rejects"]:
         why = f"{reject['column']} {reject['reason']}".strip()
         print(f"  rejected  {reject['count']:,}: {why}")
-    without = quality["without_subscriber_count"]
-    if without:
-        print(f"  excluded  {without:,} sessions have no subscriber")
-    print(f"run {manifest['run']}: {manifest['tables']['profiles']['rows']:,} subscribers")
 
 
 @app.command(epilog="Example: subsight show tellco engagement --format json")
