@@ -136,8 +136,8 @@ class Results:
             return table.select(columns) if columns else table
         return pq.read_table(self.path(name), columns=columns)
 
-    def subscriber(self, identifier: str, key: bytes) -> dict[str, Any]:
-        """All that the run's tables hold of one subscriber, null where a table has no such row.
+    def subscriber(self, identifier: str, key: bytes, only: str | None = None) -> dict[str, Any]:
+        """All that the run's tables, or one of them, hold of one subscriber.
 
         `identifier` is a clear MSISDN in any spelling, a customer number, a pseudonym, or the beginning of
         one: at least 8 hex digits and an ellipsis, as the terminal shows it. `key` is the workspace's.
@@ -152,7 +152,7 @@ class Results:
         if start := _BEGINNING.fullmatch(identifier.strip().lower()):
             known |= pc.starts_with(pc.field("subscriber_id"), start[1])
         found: dict[str, Any] = {}
-        for name in self.tables():
+        for name in [only] if only else self.tables():
             rows = pq.read_table(self.path(name), filters=known).to_pylist()
             if len(rows) > 1:
                 raise NotFoundError(

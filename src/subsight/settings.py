@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     )
     request_concurrency: int = Field(512, ge=1, description="requests worked on at once; more are a 503")
     request_bytes: int = Field(10_000_000, ge=1000, description="the largest body of a request")
+    acumos_inputs: Literal["standardised", "raw"] = Field(
+        "standardised", description="what Acumos clients send: z-scores, or values as recorded"
+    )
     seed: int = Field(7, ge=0, description="of every random choice")
 
     @field_validator("time_zone")

@@ -77,12 +77,12 @@ def test_an_empty_volume_takes_the_bundle_once(workspace: Workspace, tmp_path: P
     bundle.pack(workspace, tmp_path / "bundle")
     volume = tmp_path / "volume"
     (volume / "lost+found").mkdir(parents=True)
-    begun, taken = bundle.begin(volume, tmp_path / "bundle")
+    begun, taken, _ = bundle.begin(volume, tmp_path / "bundle")
     assert [(version.name, version.number) for version in taken] == [("identity", 2)]
     assert Predictor(taken[0]).one({"engagement_score": 4.0, "experience_score": 2.0}) == 1.5
     # It can be rolled back there, and what the volume decides stands at the next start.
     assert Registry(begun).rollback("identity").number == 1
-    again, taken = bundle.begin(volume, tmp_path / "bundle")
+    again, taken, _ = bundle.begin(volume, tmp_path / "bundle")
     assert (taken, Registry(again).aliases("identity")["champion"]) == ([], 1)
 
 
@@ -98,7 +98,7 @@ def test_a_workspace_with_a_run_is_left_as_it_is(workspace: Workspace, tmp_path:
 def test_without_a_bundle_the_volume_becomes_a_workspace(tmp_path: Path) -> None:
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "LICENSE").write_text("words")
-    begun, taken = bundle.begin(tmp_path / "volume", tmp_path / "bundle")
+    begun, taken, _ = bundle.begin(tmp_path / "volume", tmp_path / "bundle")
     assert (taken, Registry(Workspace.open(begun.path)).names()) == ([], [])
 
 

@@ -119,7 +119,7 @@ def test_what_the_service_is_asked_is_compared_as_far_as_it_was_sent(watched: Wo
 
 def test_a_service_without_a_run_is_watched_by_what_it_is_asked(watched: Workspace, tmp_path: Path) -> None:
     bundle.pack(watched, tmp_path / "bundle")
-    serving, _ = bundle.begin(tmp_path / "serving", tmp_path / "bundle")
+    serving, *_ = bundle.begin(tmp_path / "serving", tmp_path / "bundle")
     found = watching.look(serving, load())
     assert (found["run"], found["is_due"]) == (None, False)
     _serve(serving, [0.9] * 200)

@@ -1,4 +1,4 @@
-"""Models on the move: a bundle is a workspace that holds registered models and nothing else.
+"""Models on the move: a bundle is a workspace that holds registered models, segments and nothing else.
 
 It has no keys, runs, settings or tracking store, so it can go into an image. Whoever takes one checks
 every record against the digest it was registered with.
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from subsight.errors import NotFoundError, StorageError, WorkspaceError
+from subsight.lifecycle import segmentation
 from subsight.lifecycle.registry import Registry, Version
+from subsight.lifecycle.segmentation import Segmenter
 from subsight.workspace import Workspace, write_atomically
 
 __all__ = ["adopt", "begin", "pack"]
@@ -28,9 +30,10 @@ def pack(workspace: Workspace, target: Path) -> list[Version]:
         WorkspaceError: a record is not what was registered, or something else stands at the target.
         StorageError: the target cannot be written.
     """
-    if not _champions(Registry(workspace)):
+    segmenter = segmentation.current(workspace)
+    if not _champions(Registry(workspace)) and not segmenter:
         raise NotFoundError(
-            f"{workspace.path} has no champion",
+            f"{workspace.path} has no champion and no segments",
             expected="a model that answers",
             do="train one with: subsight models train WS, then promote it",
         )
@@ -41,22 +44,31 @@ def pack(workspace: Workspace, target: Path) -> list[Version]:
             expected="an empty folder, or nothing",
             do="name another, or remove the old bundle",
         )
-    return _copy(workspace, Workspace.create(target))
+    made = Workspace.create(target)
+    if segmenter:
+        segmentation.carry(segmenter, made)
+    return _copy(workspace, made)
 
 
-def begin(path: Path, bundle: Path) -> tuple[Workspace, list[Version]]:
+def begin(path: Path, bundle: Path) -> tuple[Workspace, list[Version], Segmenter | None]:
     """The workspace at a path, made there if it is free; one without runs and models takes the bundle's.
 
-    Returns the champions it took: none where the workspace had something, or `bundle` holds no models.
+    Returns the champions and the segmentation it took: none where the workspace had something, or `bundle`
+    holds none.
 
     Raises:
         WorkspaceError: a record is not what was registered, or something else stands at the path.
         StorageError: the path cannot be written.
     """
     workspace = Workspace.create(path)
-    if workspace.runs() or Registry(workspace).names() or not (bundle / "models" / "registry.json").exists():
-        return workspace, []
-    return workspace, _copy(Workspace.open(bundle), workspace)
+    has_models = (bundle / "models" / "registry.json").exists()
+    if workspace.runs() or Registry(workspace).names():
+        return workspace, [], None
+    if not has_models and segmentation.current(workspace):
+        return workspace, [], None
+    segmenter = segmentation.adopt(workspace, bundle)
+    # The last, as a begun workspace is known by its models where the bundle has some.
+    return workspace, _copy(Workspace.open(bundle), workspace) if has_models else [], segmenter
 
 
 def adopt(workspace: Workspace, bundle: Path) -> list[tuple[Version, bool]]:
@@ -87,6 +99,8 @@ def _champions(registry: Registry) -> list[Version]:
 
 def _copy(source: Workspace, target: Workspace) -> list[Version]:
     """Records first, the ledger last: without it there are no models, and the next start copies again."""
+    if not (source.path / "models" / "registry.json").exists():
+        return []
     ledger = (source.path / "models" / "registry.json").read_text(encoding="utf-8")
     registry = Registry(source)
     try:

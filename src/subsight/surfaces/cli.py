@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from subsight.errors import ConfigurationError, StorageError, SubsightError
-from subsight.surfaces import cli_audit, cli_models, cli_monitoring, cli_service
+from subsight.surfaces import cli_audit, cli_models, cli_monitoring, cli_segments, cli_service
 from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ cli_models.app.command(epilog="Example: subsight models watch tellco --retrain")
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_service.keys, name="keys")
+app.add_typer(cli_segments.segments, name="segments")
 app.command(epilog="Example: subsight serve tellco --port 5000")(cli_service.serve)
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Directory that holds everything.")]

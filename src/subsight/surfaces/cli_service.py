@@ -15,6 +15,7 @@ from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument
 
 if TYPE_CHECKING:
     from subsight.settings import Settings
+    from subsight.surfaces.api.server import AcumosDoor
     from subsight.workspace import Workspace
 
 __all__ = ["keys", "serve"]
@@ -37,6 +38,14 @@ def serve(
     generate_key: Annotated[
         bool, typer.Option("--generate-key", help="Where one is needed and none was made, make and print it.")
     ] = False,
+    acumos: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Also answer Acumos clients, who send no key, on this port."),
+    ] = None,
+    acumos_host: Annotated[str, typer.Option(help="Address for Acumos clients.")] = "127.0.0.1",
+    acumos_strict: Annotated[
+        bool, typer.Option("--acumos-strict", help="Compare their headers exactly, as the runner does.")
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Log a line a request, naming nobody. Also by DEBUG=1.")
     ] = False,
@@ -46,6 +55,7 @@ def serve(
     from subsight.settings import load
     from subsight.surfaces.api.limits import Limits
     from subsight.surfaces.api.live import Experiment
+    from subsight.surfaces.api.server import AcumosDoor
     from subsight.surfaces.api.server import serve as run
     from subsight.workspace import Workspace
 
@@ -63,6 +73,10 @@ def serve(
     )
     _admission(opened, settings, host, generate_key)
     print(f"http://{host}:{port}  documentation: /docs  stop: Ctrl-C", file=sys.stderr, flush=True)
+    door = None
+    if acumos:
+        door = AcumosDoor(acumos, acumos_host, acumos_strict, settings.acumos_inputs)
+        _open_door(door)
     with Copier(opened) if settings.tracking_uri != "off" else nullcontext():
         run(
             opened,
@@ -74,16 +88,29 @@ def serve(
             keep_days=settings.audit_keep_days,
             limits=limits,
             experiment=Experiment(settings.experiment, settings.challenger_share),
+            acumos=door,
         )
 
 
 def _begun(path: Path, bundle: Path) -> Workspace:
     from subsight.lifecycle.bundle import begin
 
-    workspace, champions = begin(path, bundle)
+    workspace, champions, segmenter = begin(path, bundle)
     for version in champions:
         print(f"{version.name} {version.number} of the bundle answers", file=sys.stderr)
+    if segmenter:
+        print(f"{segmenter.name} of {segmenter.version} of the bundle answers", file=sys.stderr)
     return workspace
+
+
+def _open_door(door: AcumosDoor) -> None:
+    """Says where Acumos clients are answered, and who may ask there."""
+    from subsight.surfaces.api.security import is_loopback
+
+    print(f"http://{door.host}:{door.port}/classify  for Acumos clients", file=sys.stderr, flush=True)
+    if not is_loopback(door.host):
+        said = f"whoever reaches {door.host}:{door.port} may ask for segments: Acumos clients send no key"
+        print(said, file=sys.stderr, flush=True)
 
 
 def _admission(workspace: Workspace, settings: Settings, host: str, generate_key: bool) -> None:

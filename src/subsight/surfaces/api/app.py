@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from typing import Any, Final, Literal
 
@@ -14,9 +15,10 @@ from starlette.responses import HTMLResponse, Response
 from subsight.errors import SubsightError
 from subsight.lifecycle.audit import AuditLog
 from subsight.lifecycle.registry import Registry
-from subsight.surfaces.api.documents import DESCRIBED, page, schemas
+from subsight.lifecycle.segmentation import Segmenter, Watched
+from subsight.surfaces.api.documents import DESCRIBED, page, schemas, show_segments
 from subsight.surfaces.api.endpoints import Endpoints
-from subsight.surfaces.api.gate import Gate
+from subsight.surfaces.api.gate import Endpoint, Gate
 from subsight.surfaces.api.journal import Journal
 from subsight.surfaces.api.keys import ApiKeys
 from subsight.surfaces.api.limits import Limits
@@ -24,6 +26,7 @@ from subsight.surfaces.api.live import Champions, Experiment, Live
 from subsight.surfaces.api.metrics import Metrics
 from subsight.surfaces.api.refusals import RefusedError, explain, reply
 from subsight.surfaces.api.security import Guard
+from subsight.surfaces.api.segments import Segments
 from subsight.workspace import Workspace
 
 __all__ = ["create_app"]
@@ -31,7 +34,9 @@ __all__ = ["create_app"]
 _SUMMARIES: Final = {
     "/predict": "Predict one subscriber's satisfaction; the fields choose the model.",
     "/predict/batch": "Predict many; all rows by one model.",
+    "/segments/predict": "Say which segment subscribers of these values belong to.",
     "/subscribers/{id}": "One subscriber's profile and scores.",
+    "/subscribers/{id}/segment": "One subscriber's segment, the runner-up, and what decided.",
     "/feedback": "Keep a subscriber's survey answer, for models that learn from them.",
     "/monitoring": "Drift and performance of the champions, as last watched.",
     "/health": "Whether the process answers.",
@@ -49,24 +54,29 @@ def create_app(
     host: str = "127.0.0.1",
     limits: Limits | None = None,
     experiment: Experiment | None = None,
+    watched: Watched | None = None,
+    metrics: Metrics | None = None,
 ) -> Gate:
     """The service over a workspace as an ASGI application.
 
     `audit` is started, and closed, by the caller, in the process that serves. `host` is the address that
-    will be listened on: without keys only this machine is served.
+    will be listened on: without keys only this machine is served. `watched` and `metrics` are given where
+    another door of the same service answers from the same segmentation and is counted with it.
 
     Raises:
         ConfigurationError: it would be open to other machines.
     """
-    limits, metrics = limits or Limits(), Metrics()
+    limits, metrics, watched = limits or Limits(), metrics or Metrics(), watched or Watched(workspace)
     guard = Guard(ApiKeys(workspace), auth, host)
     guard.check_start()
     live = Live(Registry(workspace), experiment)
-    endpoints = Endpoints(workspace, live, Journal(audit, metrics), limits, metrics)
+    journal = Journal(audit, metrics)
+    endpoints = Endpoints(workspace, live, journal, limits, metrics, watched)
+    segments = Segments(workspace, watched, journal, limits)
     app = FastAPI(
         title="Subsight",
         version=version("subsight"),
-        description="Predictions of satisfaction, subscribers, and the models behind them.",
+        description="Predictions of satisfaction, segments, subscribers, and the models behind them.",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -75,9 +85,13 @@ def create_app(
     )
     for kind in (RefusedError, SubsightError, HTTPException, Exception):
         app.add_exception_handler(kind, _explain)
-    _add_routes(app, endpoints)
-    _add_documents(app, live, guard)
-    hot = {("POST", "/predict"): endpoints.predict, ("POST", "/predict/batch"): endpoints.predict_batch}
+    _add_routes(app, endpoints, segments)
+    _add_documents(app, live, watched, guard)
+    hot = {
+        ("POST", "/predict"): endpoints.predict,
+        ("POST", "/predict/batch"): endpoints.predict_batch,
+        ("POST", "/segments/predict"): segments.predict,
+    }
     return Gate(app, hot, guard, limits, metrics)
 
 
@@ -85,21 +99,21 @@ async def _explain(_request: Request, error: Exception) -> Response:
     return explain(error)
 
 
-def _add_routes(app: FastAPI, endpoints: Endpoints) -> None:
-    async def predict(request: Request) -> Response:
-        return await endpoints.predict(request.scope, request.receive)
+def _routed(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return await endpoint(request.scope, request.receive)
 
-    async def predict_batch(request: Request) -> Response:
-        return await endpoints.predict_batch(request.scope, request.receive)
+    return answer
 
-    async def feedback(request: Request) -> Response:
-        return await endpoints.feedback(request.scope, request.receive)
 
+def _add_routes(app: FastAPI, endpoints: Endpoints, segments: Segments) -> None:
     answers: dict[str, tuple[str, Any]] = {
-        "/predict": ("POST", predict),
-        "/predict/batch": ("POST", predict_batch),
+        "/predict": ("POST", _routed(endpoints.predict)),
+        "/predict/batch": ("POST", _routed(endpoints.predict_batch)),
+        "/segments/predict": ("POST", _routed(segments.predict)),
         "/subscribers/{id}": ("GET", endpoints.subscriber),
-        "/feedback": ("POST", feedback),
+        "/subscribers/{id}/segment": ("GET", segments.subscriber),
+        "/feedback": ("POST", _routed(endpoints.feedback)),
         "/monitoring": ("GET", endpoints.monitoring),
         "/health": ("GET", endpoints.health),
         "/ready": ("GET", endpoints.ready),
@@ -120,11 +134,11 @@ def _add_routes(app: FastAPI, endpoints: Endpoints) -> None:
 
 
 class _Documents:
-    """The OpenAPI document, made again only where a champion or the need of a key changed."""
+    """The OpenAPI document, made again only where who answers, or the need of a key, changed."""
 
-    def __init__(self, app: FastAPI, live: Live, guard: Guard) -> None:
-        self._app, self._live, self._guard = app, live, guard
-        self._of: tuple[Champions, bool] | None = None
+    def __init__(self, app: FastAPI, live: Live, watched: Watched, guard: Guard) -> None:
+        self._app, self._live, self._watched, self._guard = app, live, watched, guard
+        self._of: tuple[Champions, Segmenter | None, bool] | None = None
         self._document: dict[str, Any] = {}
         self._page: str | None = None
 
@@ -136,15 +150,16 @@ class _Documents:
 
     def openapi(self) -> dict[str, Any]:
         """The document as of now."""
-        of = self._live.champions(), self._guard.wants_keys
-        if self._of is None or of[0] is not self._of[0] or of[1] != self._of[1]:
+        of = self._live.champions(), self._watched.current(), self._guard.wants_keys
+        if self._of is None or any(a is not b for a, b in zip(of, self._of, strict=True)):
             app = self._app
             document = get_openapi(
                 title=app.title, version=app.version, description=app.description, routes=app.routes
             )
             components = document.setdefault("components", {})
             components["schemas"] = schemas(of[0])
-            if of[1]:
+            show_segments(document, of[1])
+            if of[2]:
                 bearer = {"type": "http", "scheme": "bearer"}
                 header = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
                 components["securitySchemes"] = {"bearer": bearer, "header": header}
@@ -156,8 +171,8 @@ class _Documents:
         return self._document
 
 
-def _add_documents(app: FastAPI, live: Live, guard: Guard) -> None:
-    documents = _Documents(app, live, guard)
+def _add_documents(app: FastAPI, live: Live, watched: Watched, guard: Guard) -> None:
+    documents = _Documents(app, live, watched, guard)
 
     async def openapi(_request: Request) -> Response:
         return reply(documents.openapi())

@@ -29,6 +29,7 @@ __all__ = [
     "media_type",
     "read",
     "row_of",
+    "row_or_batch",
 ]
 
 JSON: Final = "application/json"
@@ -177,7 +178,22 @@ def batch_of_json(body: bytes, limits: Limits) -> Batch:
     Raises:
         RefusedError: 400 where the body is no JSON, 422 where it is neither or has no row, 413 for too many.
     """
+    return _batch_of(_decoded(body), limits)
+
+
+def row_or_batch(body: bytes, limits: Limits) -> dict[str, Any] | Batch:
+    """One object of values, or what `batch_of_json` takes.
+
+    Raises:
+        RefusedError: as `batch_of_json`.
+    """
     value = _decoded(body)
+    if type(value) is dict and not any(type(field) is list for field in value.values()):
+        return value
+    return _batch_of(value, limits)
+
+
+def _batch_of(value: Any, limits: Limits) -> Batch:
     if type(value) is list:
         return _of_rows(value, limits)
     if type(value) is dict:
@@ -224,7 +240,7 @@ def _of_columns(columns: dict[str, Any], limits: Limits) -> Batch:
                 f"the column {shown(name)} does not fit",
                 found=found,
                 expected=expected,
-                do="send one object to /predict, or all columns with as many values",
+                do="send one object of single values, or all columns with as many values",
                 field=name[:100],
             )
         rows = len(column)

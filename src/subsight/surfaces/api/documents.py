@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from subsight.lifecycle.segmentation import Input, Segmenter
 from subsight.surfaces.api.fields import IDENTIFIER, LONGEST, PROFILE_MODELS, SUBSCRIBER, largest
 from subsight.surfaces.api.live import IDENTITY, Champion, Champions
+from subsight.surfaces.api.segments import FORMS, bounds, takes_number
 from subsight.surfaces.api.survey import INSTANT, PREDICTION
 
-__all__ = ["DESCRIBED", "page", "schemas"]
+__all__ = ["DESCRIBED", "page", "schemas", "show_segments"]
 
 _Schema = dict[str, Any]
 
@@ -60,7 +62,7 @@ _ERRORS: Final = {
     "421": "without keys: the request was for another host name",
     "422": "a field is missing, unknown, of the wrong type or out of range",
     "429": "too many requests; Retry-After says when to ask again",
-    "503": "no model answers yet, too many requests at the same time, or the audit log is behind",
+    "503": "no such model answers yet, too many requests at the same time, or the audit log is behind",
 }
 
 
@@ -79,6 +81,22 @@ _ANSWER: Final = {
     SUBSCRIBER: "+33 6 31 49 24 74",
     "answered_at": "2026-04-01T12:00:00Z",
     "csat": 4,
+}
+
+_SUBSCRIBER_ID: Final = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "description": "A clear MSISDN, or a pseudonym.",
+}
+_FORM: Final = {
+    "name": "inputs",
+    "in": "query",
+    "required": True,
+    "schema": {"type": "string", "enum": list(FORMS)},
+    "description": "raw: values as they were recorded; standardised: z-scores by the model's own means.",
+    "example": "raw",
 }
 
 # By address: what FastAPI cannot read from endpoints that take the request as it is.
@@ -104,6 +122,20 @@ DESCRIBED: Final[Mapping[str, _Schema]] = {
         "responses": _ok("Predictions in the order of the rows.", _json(_ref("Predictions")))
         | _errors(*_BODY_ERRORS),
     },
+    "/segments/predict": {
+        "parameters": [_FORM],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _ref("Segmented")},
+                "text/csv": {
+                    "schema": {"type": "string", "description": "A header of fields, then rows."},
+                },
+            },
+        },
+        "responses": _ok("The segment, or those of all rows in their order.", _json(_ref("Segment")))
+        | _errors(*_BODY_ERRORS),
+    },
     "/feedback": {
         "requestBody": {
             "required": True,
@@ -122,16 +154,13 @@ DESCRIBED: Final[Mapping[str, _Schema]] = {
         | _errors("404")
     },
     "/subscribers/{id}": {
-        "parameters": [
-            {
-                "name": "id",
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string"},
-                "description": "A clear MSISDN, or a pseudonym.",
-            }
-        ],
+        "parameters": [_SUBSCRIBER_ID],
         "responses": _ok("Profile and scores in the current run.", _json(_ref("Subscriber")))
+        | _errors("404"),
+    },
+    "/subscribers/{id}/segment": {
+        "parameters": [_SUBSCRIBER_ID],
+        "responses": _ok("The segment in the current run.", _json(_ref("SubscriberSegment")))
         | _errors("404"),
     },
     "/health": {"responses": _ok("The process answers.", _json(_object({"status": {"type": "string"}})))},
@@ -187,6 +216,71 @@ def _profile(champion: Champion) -> _Schema:
         "description": "Some fields of a profile; a number that is null or absent counts as the mean. "
         f"{_MEANINGS[champion.name]}",
     }
+
+
+def show_segments(document: dict[str, Any], segmenter: Segmenter | None) -> None:
+    """Adds what the present segmentation takes and answers to an OpenAPI document."""
+    found = document["components"]["schemas"]
+    inputs = segmenter.inputs if segmenter else ()
+    rows = {f"Segmented{form.capitalize()}": _segmented(inputs, form) for form in FORMS}
+    every = [*map(_ref, rows), *({"type": "array", "minItems": 1, "items": _ref(name)} for name in rows)]
+    described = "As the parameter inputs says: one object, an array of them, or columns of equal length."
+    columns = [_columns(row) for row in rows.values()]
+    found |= rows | {"Segmented": {"anyOf": [*every, *columns], "description": described}}
+    number: _Schema = {"type": "integer", "minimum": 0}
+    name: _Schema = {"type": "string", **({"enum": list(segmenter.names)} if segmenter else {})}
+    model = {**_PREDICTED, "version": {"type": "string", "description": "The run that it comes from."}}
+    many = {"segment": {"type": "array", "items": number}, "name": {"type": "array", "items": name}}
+    found["Segment"] = {"anyOf": [_object({"segment": number, "name": name, **model}), _object(many | model)]}
+    maybe = {"type": ["number", "null"]}
+    found["SubscriberSegment"] = _object(
+        {
+            SUBSCRIBER: {"type": "string"},
+            "segment": {
+                "type": ["integer", "null"],
+                "description": "Null where the subscriber lacks an input.",
+            },
+            "segment_name": _WORD,
+            "distance": maybe,
+            "runner_up_name": _WORD,
+            "runner_up_distance": maybe,
+            "lacking": _WORD,
+            "distances": {"type": ["object", "null"], "description": "By segment, in z units."},
+            "deciding": {
+                "type": ["array", "null"],
+                "description": "Each input's part of what the runner-up is farther away, in squared z units.",
+            },
+            "inputs": {"type": "object"},
+            "model": {"type": "string"},
+            "version": {"type": "string"},
+        }
+    )
+    content = document["paths"]["/segments/predict"]["post"]["requestBody"]["content"]
+    example = {one.name: _usual(one, segmenter) for one in inputs} if segmenter else {}
+    csv = f"{','.join(example)}\n{','.join(map(str, example.values()))}\n"
+    # Copied: the description is shared by all documents of the process.
+    for kind, shown in (("application/json", example), ("text/csv", csv)):
+        content[kind] = {**content[kind], "example": shown}
+
+
+def _segmented(inputs: Sequence[Input], form: str) -> _Schema:
+    properties: dict[str, _Schema] = {}
+    for one in inputs:
+        if takes_number(one, form):
+            low, high = bounds(one, form)
+            properties[one.name] = {"type": "number", "minimum": low, "maximum": high}
+        else:
+            known: _Schema = {"maxLength": LONGEST} if one.is_open else {"enum": list(one.levels)}
+            properties[one.name] = {"type": "string", **known}
+    return {**_object(properties), "properties": {**properties, SUBSCRIBER: _WHO}}
+
+
+def _usual(one: Input, segmenter: Segmenter) -> float | str:
+    """The mean of a number, some level of a text."""
+    if not one.is_number:
+        return one.levels[0]
+    mean = segmenter.record["parameters"]["mean"][segmenter.record["features"].index(one.name)]
+    return round(max(float(mean), 0.0), 3)
 
 
 def _answer() -> _Schema:

@@ -15,13 +15,14 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from subsight.lifecycle.feedback import Inbox
+from subsight.lifecycle.segmentation import Segmenter, Watched
 from subsight.lifecycle.watching import last_look
 from subsight.results import Results
 from subsight.surfaces.api import bodies, fields, survey
 from subsight.surfaces.api.gate import Asked, asked
 from subsight.surfaces.api.journal import Journal, Prediction
 from subsight.surfaces.api.limits import Limits
-from subsight.surfaces.api.live import Challenge, Champion, Live
+from subsight.surfaces.api.live import Challenge, Champion, Champions, Live
 from subsight.surfaces.api.metrics import Metrics
 from subsight.surfaces.api.refusals import RefusedError, reply
 from subsight.workspace import Workspace
@@ -40,9 +41,16 @@ class Endpoints:
     """The answers of a service over one workspace."""
 
     def __init__(
-        self, workspace: Workspace, live: Live, journal: Journal, limits: Limits, metrics: Metrics
+        self,
+        workspace: Workspace,
+        live: Live,
+        journal: Journal,
+        limits: Limits,
+        metrics: Metrics,
+        watched: Watched,
     ) -> None:
         self._workspace = workspace
+        self._watched = watched
         self._live = live
         self._journal = journal
         self._limits = limits
@@ -156,13 +164,16 @@ class Endpoints:
 
     async def ready(self, _request: Request) -> Response:
         """Whether predictions can be made, and if not, why and what to do."""
-        champions = self._live.champions()
-        troubles = list(champions.troubles)
+        champions, segmenter = self._live.champions(), self._watched.current()
+        troubles = self._troubles(champions)
         if self._journal.trouble:
             troubles.insert(0, self._journal.trouble)
-        elif champions.by_model:
+        elif champions.by_model or segmenter:
             models = {name: champion.number for name, champion in champions.by_model.items()}
-            return reply({"status": "ready", "models": models, "troubles": troubles})
+            segments = {segmenter.name: segmenter.version} if segmenter else {}
+            if not models and not troubles:
+                troubles.append("there is no model yet: only segments can be predicted")
+            return reply({"status": "ready", "models": models | segments, "troubles": troubles})
         raise RefusedError(
             503,
             troubles[0] if troubles else "there is no model yet: nothing can be predicted",
@@ -185,7 +196,13 @@ class Endpoints:
         champions = self._live.champions()
         challenges = champions.challenges
         cards = {name: _card(champion, challenges.get(name)) for name, champion in champions.by_model.items()}
-        return reply({"models": cards, "troubles": champions.troubles})
+        if segmenter := self._watched.current():
+            cards[segmenter.name] = _segments_card(segmenter)
+        return reply({"models": cards, "troubles": self._troubles(champions)})
+
+    def _troubles(self, champions: Champions) -> list[str]:
+        trouble = self._watched.trouble
+        return [*champions.troubles, *([trouble] if trouble else [])]
 
 
 def _card(champion: Champion, challenge: Challenge | None) -> dict[str, Any]:
@@ -200,6 +217,19 @@ def _card(champion: Champion, challenge: Challenge | None) -> dict[str, Any]:
         "card": record.get("card"),
         "metrics": version.entry.get("metrics"),
         "challenger": challenge.challenger.number if challenge else None,
+    }
+
+
+def _segments_card(segmenter: Segmenter) -> dict[str, Any]:
+    record = segmenter.record
+    return {
+        "version": segmenter.version,
+        "digest": segmenter.digest,
+        "fields": [one.name for one in segmenter.inputs],
+        "segments": segmenter.names,
+        "order": record.get("order"),
+        "region": record.get("region"),
+        "card": record.get("card"),
     }
 
 

@@ -26,6 +26,8 @@ __all__ = [
     "checked_columns",
     "choose",
     "largest",
+    "spelled",
+    "unusable",
 ]
 
 # Numbers beyond it are no measurement; within it no prediction overflows.
@@ -132,16 +134,17 @@ def _number(name: str, value: Any, nullable: bool, row: int | None = None) -> fl
     if value is None and nullable:
         return None
     expected = f"a number from 0 to {largest(name):g}" + (" or null" if nullable else "")
-    raise _unusable(name, value, expected, row)
+    raise unusable(name, value, expected, row)
 
 
 def _text(name: str, value: Any, row: int | None = None) -> str | None:
     if value is None or (type(value) is str and len(value) <= LONGEST):
         return value
-    raise _unusable(name, value, f"a text of at most {LONGEST} characters or null", row)
+    raise unusable(name, value, f"a text of at most {LONGEST} characters or null", row)
 
 
-def _unusable(name: str, value: Any, expected: str, row: int | None) -> RefusedError:
+def unusable(name: str, value: Any, expected: str, row: int | None) -> RefusedError:
+    """The refusal of a value that a field cannot have."""
     at = f" of row {row}" if row else ""
     return RefusedError(
         422,
@@ -168,7 +171,7 @@ def checked_columns(
     for name, column in columns.items():
         values = [cell or None for cell in column] if as_text else column
         if name in champion.numbers:
-            numbers = _read(name, values) if as_text else values
+            numbers = spelled(name, values) if as_text else values
             found[name] = _array(name, numbers, nullable)
         elif name in champion.texts:
             found[name] = _each(_text, name, values)
@@ -196,7 +199,12 @@ def _each(check: Callable[[str, Any, int], Any], name: str, column: Sequence[Any
     return [check(name, value, row) for row, value in enumerate(column, 1)]
 
 
-def _read(name: str, cells: Sequence[str | None]) -> list[Any]:
+def spelled(name: str, cells: Sequence[str | None]) -> list[Any]:
+    """The numbers of a column of a CSV, null where there is none.
+
+    Raises:
+        RefusedError: 422, a cell is no number.
+    """
     try:
         together = "".join(cells)  # type: ignore[arg-type]
         if together.isascii() and "_" not in together:
@@ -213,7 +221,7 @@ def _spelled(name: str, cell: str | None, row: int) -> float | None:
         # Python reads 1_000 and other scripts' digits as numbers: a file that holds such is no CSV of ours.
         return float(cell) if cell.isascii() and "_" not in cell else float("")
     except ValueError:
-        raise _unusable(name, cell, "a number such as 0.75", row) from None
+        raise unusable(name, cell, "a number such as 0.75", row) from None
 
 
 def called(identifier: Any, key: bytes, row: int | None = None) -> str | None:

@@ -24,8 +24,8 @@ Endpoint = Callable[[Scope, Receive], Awaitable[Response]]
 
 BODY_IS_HERE: Final = "subsight.body_is_here"
 _ROUTES: Final = frozenset({
-    "/predict", "/predict/batch", "/feedback", "/monitoring", "/health", "/ready", "/metrics", "/model",
-    "/docs", "/openapi.json",
+    "/predict", "/predict/batch", "/segments/predict", "/feedback", "/monitoring", "/health", "/ready",
+    "/metrics", "/model", "/docs", "/openapi.json",
 })  # fmt: skip
 _PROBES: Final = frozenset({"/health", "/ready"})
 _DISCONNECTED: Final = 499
@@ -54,7 +54,9 @@ def asked(scope: Scope) -> Asked:
 def _route(path: str) -> str:
     if path in _ROUTES:
         return path
-    return "/subscribers/{id}" if path.startswith("/subscribers/") else "other"
+    if not path.startswith("/subscribers/"):
+        return "other"
+    return "/subscribers/{id}/segment" if path.endswith("/segment") else "/subscribers/{id}"
 
 
 class Gate:

@@ -5,23 +5,34 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from subsight.lifecycle.audit import AuditLog
-from subsight.surfaces.api.live import Champion
 from subsight.surfaces.api.metrics import Metrics
 
 __all__ = ["Journal", "Prediction"]
 
 
+class Answering(Protocol):
+    """What answered: a champion, or a segmentation."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def number(self) -> int | str:
+        """The version's number, or its name."""
+
+
 class Prediction(msgspec.Struct, frozen=True):
-    """Whose question was answered by which model, how fast, and what an experiment adds to the record."""
+    """Whose question was answered by which model, how fast, and what else the record says."""
 
     id: str
     caller: str
-    champion: Champion
+    champion: Answering
     latency_ms: float
     experiment: Mapping[str, Any] | None = None
 
@@ -39,7 +50,7 @@ class Journal:
         return "the audit log cannot be written" if self._log.failure else None
 
     async def one(
-        self, made: Prediction, subscriber_id: str | None, inputs: Mapping[str, Any], output: float
+        self, made: Prediction, subscriber_id: str | None, inputs: Mapping[str, Any], output: Any
     ) -> None:
         """Records a prediction.
 

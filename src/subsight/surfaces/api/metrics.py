@@ -18,7 +18,7 @@ class Metrics:
         self._requests: Counter[tuple[str, int]] = Counter()
         self._buckets: dict[str, list[int]] = {}
         self._seconds: dict[str, float] = {}
-        self._predictions: Counter[tuple[str, int]] = Counter()
+        self._predictions: Counter[tuple[str, int | str]] = Counter()
         self._records: Counter[str] = Counter()
 
     def answered(self, route: str, status: int, latency_s: float) -> None:
@@ -31,7 +31,7 @@ class Metrics:
         counts[bisect_left(_BOUNDS_S, latency_s)] += 1
         self._seconds[route] += latency_s
 
-    def predicted(self, model: str, version: int, rows: int = 1) -> None:
+    def predicted(self, model: str, version: int | str, rows: int = 1) -> None:
         """Counts predictions."""
         self._predictions[model, version] += rows
 
@@ -50,7 +50,7 @@ class Metrics:
         lines += self._histogram()
         lines += ["# HELP subsight_predictions_total Predictions, rows of batches each counted."]
         lines += ["# TYPE subsight_predictions_total counter"]
-        for (model, version), count in sorted(self._predictions.items()):
+        for (model, version), count in sorted(self._predictions.items(), key=str):
             lines.append(f'subsight_predictions_total{{model="{model}",version="{version}"}} {count}')
         lines += ["# HELP subsight_audit_records_total Records handed to the audit log."]
         lines += ["# TYPE subsight_audit_records_total counter"]

@@ -33,9 +33,11 @@ HEADERS: Final = (
 _NEEDS: Final = {
     "/predict": "predict",
     "/predict/batch": "predict",
+    "/segments/predict": "predict",
     "/feedback": "feedback",
     "/monitoring": "read",
     "/subscribers/{id}": "read",
+    "/subscribers/{id}/segment": "read",
     "/model": "read",
     "/metrics": "read",
 }
