@@ -45,6 +45,23 @@ class Settings(BaseSettings):
     )
     fit_limit: int = Field(1_000_000, ge=100, description="subscribers that models are fitted on at most")
     starts: int = Field(10, ge=1, description="k-means starts")
+    segment_source: Literal["", "subscribers", "profiles"] = Field(
+        "", description="who is divided into segments; by default as before, else the subscriber tables"
+    )
+    segment_inputs: list[str] = Field(
+        [], description="columns to divide by; by default as before, else region, tenure and volumes"
+    )
+    segment_region: Literal["", "one-hot", "numeric"] = Field(
+        "", description="region as categories, or as a number; by default as before, else one-hot"
+    )
+    segment_count: int = Field(
+        0, ge=0, le=50, description="how many segments; by default as before, else as the elbow says"
+    )
+    segment_names: list[str] = Field(
+        ["Platinum", "Gold", "Silver", "Diamond"],
+        min_length=1,
+        description="names of the segments, first that of the longest tenure and largest volume",
+    )
     minimum_r2: float = Field(
         0.0, le=1, description="a trained model that explains less on held-out subscribers is not promoted"
     )

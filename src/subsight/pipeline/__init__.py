@@ -16,16 +16,16 @@ from subsight.answers import Answer
 from subsight.errors import ConfigurationError, InputError
 from subsight.ingestion import Ingested, ingest
 from subsight.models import distance_scores, fitting, shown
-from subsight.pipeline import sessions
-from subsight.pipeline.publishing import Clock, Context, Progress, publish, write_json
+from subsight.pipeline import segments, sessions
+from subsight.pipeline.publishing import Area, Clock, Context, Progress, earlier_run, publish, write_json
 from subsight.settings import Settings
 from subsight.sources import files, inspection, mapping
 from subsight.store import Store, open_store
 from subsight.workspace import Batch, Workspace
 
-__all__ = ["STUDIES", "Ingested", "Progress", "ingest", "inspect", "run", "score"]
+__all__ = ["STUDIES", "Ingested", "Progress", "ingest", "inspect", "run", "score", "segment"]
 
-STUDIES: Final = sessions.STUDIES
+STUDIES: Final = (*sessions.STUDIES, *segments.STUDIES)
 """Every study, in the order in which later ones may build on earlier ones' answers."""
 
 Finisher = Callable[[Path], None]
@@ -83,21 +83,82 @@ def run(
                 known = ingestion.into(
                     store, workspace, inputs, settings, mapping_file=mapping_file, progress=progress
                 )
-        batches = workspace.batches("sessions")
-        if not batches:
-            raise InputError(
-                f"{workspace.path} holds no sessions",
-                expected="at least one ingested input",
-                do=f"subsight run INPUT --workspace {workspace.path}",
-            )
         given = _given_parameters(workspace, parameters_from)
+        batches = workspace.batches("sessions")
         context = Context(store, workspace, _in_zone(settings, batches), clock, on_answer, draw)
+        source = segments.source_of(workspace, settings) if "segments" in wanted else None
+        asked = [study for study in sessions.STUDIES if study in wanted]
+        _refuse_nothing(workspace, source, asked if studies is not None else ())
         with workspace.staged_run() as folder:
-            area = sessions.compute(context, batches, known, wanted, given)
+            areas: list[Area] = []
+            if batches and asked:
+                areas.append(sessions.compute(context, batches, known, asked, given))
+            if source:
+                parameters = given["models"].get("segments") if given else None
+                tables = _tables(context, areas)
+                areas.append(segments.compute(context, source, tables, parameters))
+            with clock.stage("publish"):
+                publish(context, areas, folder)
+            _finish(folder, finishers, clock)
+    return workspace.run()
+
+
+def segment(
+    workspace: Workspace,
+    settings: Settings | None = None,
+    *,
+    afresh: bool = False,
+    on_answer: Callable[[Answer], None] | None = None,
+    draw: shown.Draw = shown.draw,
+    finishers: Sequence[Finisher] = (),
+    progress: Progress | None = None,
+) -> Path:
+    """Divides subscribers into named segments and publishes a run with all else of the one before.
+
+    Of a workspace without subscriber tables, the profiles of its run are divided.
+
+    Args:
+        afresh: whether inputs, number and names are chosen anew, instead of as before.
+
+    Raises:
+        InputError: there is nobody to divide.
+        ConfigurationError: a setting of the segments cannot be used with these subscribers.
+    """
+    from subsight.settings import load
+
+    settings = settings or load(workspace.settings_file)
+    clock = Clock(progress)
+    with workspace.writing() as scratch, _store(settings, scratch) as store:
+        settings = _in_zone(settings, workspace.batches("sessions"))
+        context = Context(store, workspace, settings, clock, on_answer, draw)
+        source = segments.source_of(workspace, settings, afresh=afresh) or "profiles"
+        _refuse_nothing(workspace, source, ())
+        with workspace.staged_run() as folder:
+            area = segments.compute(context, source, _tables(context, ()), None, afresh=afresh)
             with clock.stage("publish"):
                 publish(context, [area], folder)
             _finish(folder, finishers, clock)
     return workspace.run()
+
+
+def _refuse_nothing(workspace: Workspace, source: str | None, asked: Sequence[str]) -> None:
+    if workspace.batches("sessions") or (source and not asked):
+        return
+    raise InputError(
+        f"{workspace.path} holds no {'sessions' if asked or source else 'records'}",
+        expected="at least one ingested input" + (f" for {', '.join(asked)}" if asked else ""),
+        do=f"subsight run INPUT --workspace {workspace.path}",
+    )
+
+
+def _tables(context: Context, areas: Sequence[Area]) -> segments.Tables:
+    """Profiles and satisfaction as just computed, else as the current run holds them."""
+    found = dict(areas[0].tables) if areas else {}
+    earlier = None if areas else earlier_run(context.workspace)
+    if earlier:
+        names = [name for name in ("profiles", "satisfaction") if name in earlier.tables()]
+        found = {name: context.store.read([earlier.path(name)]) for name in names}
+    return segments.Tables(found.get("profiles"), found.get("satisfaction"))
 
 
 def _in_zone(settings: Settings, batches: Sequence[Batch]) -> Settings:

@@ -31,6 +31,9 @@ __all__ = ["STUDIES", "compute", "warm"]
 STUDIES: Final = ("overview", "engagement", "experience", "satisfaction", "memo")
 """Every study, in the order in which later ones may build on earlier ones' answers."""
 
+_MODELS: Final = (
+    "components", "engagement", "experience", "experience_observed", "satisfaction", "identity", "behaviour",
+)  # fmt: skip
 _KEPT_SESSIONS: Final = 2_000_000
 """Up to this many sessions are treated once and kept; more are treated again by each question."""
 
@@ -67,7 +70,9 @@ def compute(
     earlier = carried_answers(earlier_run(context.workspace), wanted)
     base = Inputs(store, sessions, profiles, contract, settings, treated, {}, quality, earlier)
     with ThreadPoolExecutor(1) as background:
-        models: dict[str, Any] = dict(given["models"]) if given else {}
+        models: dict[str, Any] = (
+            {name: record for name, record in given["models"].items() if name in _MODELS} if given else {}
+        )
         if not given:
             columns = fitting.features(store, profiles, contract, settings.fit_limit)
             elbow = background.submit(fitting.fit_elbow, columns, settings)

@@ -6,8 +6,7 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,7 +14,7 @@ import typer
 
 from subsight.errors import ConfigurationError, StorageError, SubsightError
 from subsight.surfaces import cli_audit, cli_models, cli_monitoring, cli_segments, cli_service
-from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument
+from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument, shown_progress
 
 if TYPE_CHECKING:
     from subsight.surfaces.library import Insight
@@ -42,6 +41,7 @@ cli_models.app.command(epilog="Example: subsight models watch tellco --retrain")
 app.add_typer(cli_models.app, name="models")
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_service.keys, name="keys")
+app.command(epilog="Example: subsight segment tellco --count 4")(cli_segments.segment)
 app.add_typer(cli_segments.segments, name="segments")
 app.command(epilog="Example: subsight serve tellco --port 5000")(cli_service.serve)
 
@@ -55,18 +55,6 @@ ZoneOption = Annotated[str | None, typer.Option("--time-zone", help="The operato
 IdentifiersOption = Annotated[
     str | None, typer.Option("--identifiers", help="pseudonymous (default) or clear.")
 ]
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Says which stage runs, on a terminal only; a script's output stays clean."""
-    if not sys.stderr.isatty():
-        yield lambda _stage: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("starting") as status:
-        yield lambda stage: status.update(stage)
 
 
 def _print_json(value: Any) -> None:
@@ -100,7 +88,7 @@ def demo(
     from subsight.simulate import Operator, simulate
 
     insight = _insight(workspace, create=True)
-    with _progress() as progress:
+    with shown_progress() as progress:
         progress("simulating an operator")
         made = simulate(Operator(subscribers=subscribers, sessions=8 * subscribers), workspace / "simulated")
         results = insight.run(made.sessions, progress=progress)
@@ -134,7 +122,7 @@ def simulate(
         subscribers=subscribers, sessions=sessions, seed=seed, handset_effect=handset_effect,
         cell_effect=cell_effect, segment_effect=segment_effect, faults=faults,
     )  # fmt: skip
-    with _progress() as progress:
+    with shown_progress() as progress:
         made = make(
             operator, output,
             file_format="csv" if file_format == "csv" else "parquet",
@@ -159,7 +147,7 @@ def inspect(
     from subsight.settings import load
     from subsight.surfaces import tables
 
-    with _progress() as progress:
+    with shown_progress() as progress:
         progress(f"inspecting {file.name}")
         found = pipeline.inspect(file, load(time_zone=time_zone), mapping)
     if write_mapping:
@@ -187,7 +175,7 @@ def ingest(
 ) -> None:
     """Read records into a workspace; the same file twice counts once."""
     insight = _insight(workspace, create=True, engine=engine, time_zone=time_zone, identifiers=identifiers)
-    with _progress() as progress:
+    with shown_progress() as progress:
         found = insight.ingest(*inputs, kind=kind, mapping=mapping, progress=progress)
     if output is Output.json:
         _print_json(
@@ -225,7 +213,7 @@ def run(
         treatment=treatment,
     )  # fmt: skip
     chosen = None if studies is None else [study.strip() for study in studies.split(",")]
-    with _progress() as progress:
+    with shown_progress() as progress:
         results = insight.run(
             *(inputs or ()), mapping=mapping, studies=chosen, parameters_from=parameters_from,
             progress=progress,
@@ -248,7 +236,9 @@ def _headline(results: Any) -> None:
     without = quality["without_subscriber_count"]
     if without:
         print(f"  excluded  {without:,} sessions have no subscriber")
-    print(f"run {manifest['run']}: {manifest['tables']['profiles']['rows']:,} subscribers")
+    tables = manifest["tables"]
+    rows = tables["profiles" if "profiles" in tables else "segments"]["rows"]
+    print(f"run {manifest['run']}: {rows:,} subscribers")
 
 
 def _print_quality(quality: Mapping[str, Any]) -> None:
@@ -313,7 +303,7 @@ def export(
         raise ConfigurationError(
             "--if-exists is unknown", found=if_exists, expected="replace, append or fail"
         )
-    with _progress() as progress:
+    with shown_progress() as progress:
         progress(f"exporting {table}")
         evidence = _insight(workspace).export(
             target, table=table, name=name, if_exists=if_exists, reveal=reveal

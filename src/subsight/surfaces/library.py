@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,9 +73,7 @@ class Insight:
         progress: pipeline.Progress | None = None,
     ) -> Results:
         """Ingests the inputs, computes over everything ingested, and publishes a run with its report."""
-        from subsight.surfaces import report
-
-        with report.Drawing(self.settings.minimum_group) as drawing:
+        with self._drawing() as shown:
             folder = pipeline.run(
                 self.workspace,
                 inputs,
@@ -82,12 +81,34 @@ class Insight:
                 mapping_file=mapping,
                 studies=studies,
                 parameters_from=parameters_from,
-                on_answer=drawing.add,
-                draw=drawing.svg,
-                finishers=[lambda staged: report.write(staged, staged / "report.html", drawing)],
                 progress=progress,
+                **shown,
             )
         return Results(folder)
+
+    def segment(self, *, afresh: bool = False, progress: pipeline.Progress | None = None) -> Results:
+        """Divides subscribers into named segments and publishes a run with its report.
+
+        All else is carried over from the current run (see `pipeline.segment`); the settings `segment_*`
+        say by what, and into how many.
+        """
+        with self._drawing() as shown:
+            folder = pipeline.segment(
+                self.workspace, self.settings, afresh=afresh, progress=progress, **shown
+            )
+        return Results(folder)
+
+    @contextmanager
+    def _drawing(self) -> Iterator[dict[str, Any]]:
+        """What a run needs to have its charts drawn while it computes, and its report written."""
+        from subsight.surfaces import report
+
+        with report.Drawing(self.settings.minimum_group) as drawing:
+            yield {
+                "on_answer": drawing.add,
+                "draw": drawing.svg,
+                "finishers": [lambda staged: report.write(staged, staged / "report.html", drawing)],
+            }
 
     def table(self, name: str) -> pa.Table:
         """A table of the current run, such as `profiles` or `satisfaction`, or an answer's by its id."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from subsight.sources.inspection import Inspection
     from subsight.surfaces.export import Evidence
 
-__all__ = ["print_answer", "print_evidence", "print_inspection", "print_subscriber"]
+__all__ = ["print_answer", "print_evidence", "print_inspection", "print_rows", "print_subscriber"]
 
 _WIDE = 400
 Say = Callable[[str, Mapping[str, Any]], str]
@@ -92,6 +92,11 @@ def _print_rows(console: Console, rows: Sequence[Mapping[str, Any]], say: Say = 
         if i:
             console.print()
         console.print(table)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Prints rows with the same keys as a table."""
+    _print_rows(_console(), rows)
 
 
 def print_answer(answer: Answer, limit: int) -> None:

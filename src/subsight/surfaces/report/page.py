@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["page"]
 
-_ORDER: Final = ("memo", "overview", "engagement", "experience", "satisfaction")
+_ORDER: Final = ("memo", "overview", "engagement", "experience", "satisfaction", "segments")
 _TITLES: Final = {"memo": "Decision memo"}
 _OPEN_ROWS: Final = 12
 _LONG: Final = 90
@@ -129,7 +129,7 @@ def _quality(results: Results) -> Section:
             (f"{quality['rejected']:,} of {_counted(quality['records'], 'record')} "
              f"{'was' if quality['rejected'] == 1 else 'were'} rejected.",),
         ),
-        _coverage(quality),
+        *([_coverage(quality)] if "coverage" in quality else []),
     ]  # fmt: skip
     return Section("quality", "Data quality", answers)
 
@@ -193,7 +193,11 @@ def _headlines(results: Results) -> list[tuple[str, str, str]]:
         found.append(("Without subscriber", f"{without:,}", "quality"))
     if "profiles" in tables:
         found.append(("Subscribers", f"{tables['profiles']['rows']:,}", "run"))
-    found.append(("Days covered", f"{len(quality.get('coverage') or ()):,}", "inputs.coverage"))
+    if "segments" in tables:
+        names = results.models()["segments"]["names"]
+        found.append(("Segments", f"{len(names)}", "segments"))
+    if "coverage" in quality:
+        found.append(("Days covered", f"{len(quality['coverage'] or ()):,}", "inputs.coverage"))
     return found
 
 
