@@ -124,7 +124,9 @@ _MEASURES: Final = {
 }  # fmt: skip
 _WHOLE: Final = {
     "session_count": "sessions", "duration_s": "duration", "duration_ms": "duration in milliseconds",
-    "total_bytes": "total volume", "dl_bytes": "downlink volume", "ul_bytes": "uplink volume",
+    "total_bytes": "total volume", "total_kilobytes": "total volume", "ul_kilobytes": "uplink volume",
+    "dl_kilobytes": "downlink volume", "tenure_days": "tenure",
+    "dl_bytes": "downlink volume", "ul_bytes": "uplink volume",
     "reported_dl_bytes": "reported downlink volume", "reported_ul_bytes": "reported uplink volume",
     "http_dl_bytes": "HTTP downlink volume", "http_ul_bytes": "HTTP uplink volume",
     "tac": "handset type code", "bearer_id": "bearer", "cell_id": "cell", "imsi_id": "IMSI",
