@@ -12,6 +12,7 @@ from subsight.answers import Answer
 from subsight.settings import Settings
 from subsight.store import Store, open_store
 from subsight.studies.segments import QUESTIONS, SegmentInputs
+from subsight.studies.segments.comparison import cramers_v
 
 NAMES = ("Platinum", "Gold")
 ELBOW = {
@@ -124,3 +125,73 @@ def test_a_level_of_few_subscribers_is_not_told(duckdb_store: Store) -> None:
     overview = answers(duckdb_store, people, fitted, minimum_group=15)["overview"]
     assert [row["commonest_region"] for row in overview.rows] == ["3", None]
     assert not any("Gold" in text for text in overview.reading)
+
+
+# Against the average
+
+
+def test_the_profile_is_in_deviations_of_all(duckdb_store: Store) -> None:
+    people = [person(0, 300.0, 1.0, plan="A")] * 2 + [person(0, 300.0, 1.0, plan="B")]
+    people += [person(1, 100.0, 1.0, plan="B")]
+    fitted = record(fit={"descriptors": ["plan"]})
+    profile = answers(duckdb_store, people, fitted)["profile"]
+    found = {(row["segment_name"], row["measure"]): row for row in profile.rows}
+    # Of 300, 300, 300, 100: mean 250, deviation sqrt((3 50^2 + 150^2) / 4) = 86.6.
+    assert found["Gold", "tenure_days"]["difference_z"] == pytest.approx(-150 / 86.60254)
+    assert found["Platinum", "tenure_days"]["difference_z"] == pytest.approx(50 / 86.60254)
+    # Half have plan A: deviation 0.5.
+    assert found["Platinum", "plan=A"]["mean"] == pytest.approx(2 / 3)
+    assert found["Platinum", "plan=A"]["difference_z"] == pytest.approx((2 / 3 - 0.5) / 0.5)
+    assert found["Gold", "plan=B"]["unit"] == "share"
+    assert line(profile, "Gold") == (
+        "Gold lies farthest from the average in tenure: 1.73 standard deviations below (100 days against 250 "
+        "days)."
+    )
+
+
+def test_what_differentiates_is_ranked_and_says_what_segments_were_made_of(duckdb_store: Store) -> None:
+    people = [person(0, 3.0 + i % 2 * 2, 7.0, plan="A" if i < 30 else "B", browser="x") for i in range(40)]
+    people += [person(1, 1.0 + i % 2 * 2, 7.0, plan="A" if i < 10 else "B", browser="x") for i in range(40)]
+    fitted = record(fit={"descriptors": ["plan", "browser"]})
+    found = answers(duckdb_store, people, fitted)["differences"]
+    # Means 4 and 2 with a deviation of 1 in each: 1 of 2 parts of the variance lies between.
+    # 30, 10, 10, 30: phi squared 20 / 80 - 1 / 79, over 2 - 1 / 79 - 1.
+    assert [(row["measure"], row["statistic"], row["role"]) for row in found.rows] == [
+        ("tenure_days", "eta squared", "made of it"),
+        ("plan", "Cramer's V", "only describes"),
+    ]
+    assert [row["effect_size"] for row in found.rows] == pytest.approx(
+        [0.5, ((0.25 - 1 / 79) / (1 - 1 / 79)) ** 0.5]
+    )
+    assert found.rows[0]["association"] == pytest.approx(0.5**0.5)
+    assert found.reading == (
+        "Of what the segments were made of, tenure differentiates them most "
+        "(eta squared 0.50: a large effect).",
+        "Of what only describes them, plan differentiates them most (Cramer's V 0.49: a medium effect).",
+    )
+
+
+def test_where_nothing_differs_it_says_so(duckdb_store: Store) -> None:
+    people = [person(i % 2, float(i // 2 % 5), 7.0, plan="AB"[i // 2 % 2]) for i in range(40)]
+    fitted = record(fit={"descriptors": ["plan"]})
+    found = answers(duckdb_store, people, fitted)
+    assert found["differences"].reading == (
+        "Of what the segments were made of, there is no clear difference in tenure.",
+        "Of what only describes them, there is no clear difference in plan.",
+    )
+    assert line(found["profile"], "Gold") == "Gold is close to the average in everything compared."
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ([[10, 0], [0, 10]], 1.0),
+        ([[10, 10], [10, 10]], 0.0),
+        # chi squared 3 of 24; phi squared 0.125 - 2/23, over min(3 - 4/23, 2 - 1/23) - 1 = 22/23.
+        ([[6, 2], [3, 5], [3, 5]], ((0.125 - 2 / 23) / (22 / 23)) ** 0.5),
+        ([[10, 10], [0, 0]], None),
+    ],
+)
+def test_cramers_v_by_hand(table: list[list[int]], expected: float | None) -> None:
+    found = cramers_v(table)
+    assert (found and found[0]) == (expected if expected is None else pytest.approx(expected))

@@ -93,11 +93,15 @@ def points(x: str, y: str, *, colour: str | None = None, size: str | None = None
     return {"mark": {"type": "point", "filled": True}, "encoding": encoding}
 
 
-def heat(x: str, y: str, value: str, *, diverging: bool = False, text: str | None = ".2f") -> Spec:
-    """A grid of cells coloured by a quantity; `diverging` is for one that runs from -1 over 0 to 1."""
+def heat(
+    x: str, y: str, value: str, *, diverging: bool = False, reach: float = 1, text: str | None = ".2f"
+) -> Spec:
+    """A grid of cells coloured by a quantity; a `diverging` one runs over 0 from -`reach` to `reach`."""
     colour: Spec = {"field": value, "type": "quantitative", "title": _title(value)}
     colour["scale"] = (
-        {"scheme": "blueorange", "domain": [-1, 1], "domainMid": 0} if diverging else {"scheme": "blues"}
+        {"scheme": "blueorange", "domain": [-reach, reach], "domainMid": 0}
+        if diverging
+        else {"scheme": "blues"}
     )
     encoding: Spec = {
         "x": {"field": x, "type": "nominal", "sort": None, "title": None},

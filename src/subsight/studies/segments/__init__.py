@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from subsight.studies.segments import description
+from subsight.studies.segments import comparison, description
 from subsight.studies.segments.members import SegmentInputs, SegmentQuestion
 
 __all__ = ["QUESTIONS", "SegmentInputs", "SegmentQuestion"]
 
-QUESTIONS: Final = (*description.QUESTIONS,)
+QUESTIONS: Final = (*description.QUESTIONS, *comparison.QUESTIONS)

@@ -93,8 +93,8 @@ def _how_many(
     if len(shown) > 1:
         most, least = (pick(shown, key=lambda row: row["subscriber_count"]) for pick in (max, min))
         reading.append(
-            f"{most['segment_name']} is the largest with {percent(most['subscriber_share'])} of those who are "
-            f"in one, {least['segment_name']} the smallest with {percent(least['subscriber_share'])}."
+            f"{most['segment_name']} is the largest with {percent(most['subscriber_share'])} of those who "
+            f"are in one, {least['segment_name']} the smallest with {percent(least['subscriber_share'])}."
         )
     return reading
 
