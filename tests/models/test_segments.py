@@ -179,6 +179,7 @@ def test_wrong_columns_are_refused_by_name() -> None:
     made = record([[0.0, 0.0], [1.0, 1.0]], ["a", "b"])
     with pytest.raises(InputError, match="need the input x1"):
         segments.matrix(made, {"x0": [1.0]})
+    assert np.isnan(segments.matrix(made, {"x0": [np.inf, "x"], "x1": [1.0, 2.0]})[:, 0]).all()
     with pytest.raises(InputError, match=r"(?s)differ in length.*x0: 1, x1: 2"):
         segments.matrix(made, {"x0": [1.0], "x1": [1.0, 2.0]})
 
@@ -356,6 +357,25 @@ def test_other_inputs_or_another_use_of_them_are_a_new_beginning() -> None:
     assert fitted(columns, inputs=["region", *NUMBERS], previous=first)["matched"] is not None
 
 
+def test_an_input_that_begins_or_ceases_to_vary_is_no_new_beginning() -> None:
+    columns, _ = planted()
+    columns |= {"region": ["7"] * 500, "rtt_ms": np.full(500, 40.0)}
+    four = [*NUMBERS, "region", "rtt_ms"]
+    flat = fitted(columns, inputs=four, names=["A", "B", "C", "D"])
+    assert set(flat["fit"]["constant"]) == {"region", "rtt_ms"}
+    # Whoever asks for the inputs of the record before asks without those that did not vary.
+    fewer = fitted(columns, names=["A", "B", "C", "D"], previous=flat)
+    assert fewer["matched"]["numbers"] == [0, 1, 2, 3]
+    varied = {**columns, "region": ["7", "8"] * 250}
+    wider = fitted(varied, inputs=four, previous=flat)
+    assert wider["matched"]["numbers"] == [0, 1, 2, 3]
+    back = fitted(columns, inputs=four, previous=wider)
+    # The share of 7 goes from a half to 1 and that of 8 to 0; their deviation is the root of a half. So both
+    # move by 0.5 / 0.707, together by 1.
+    assert back["matched"]["distances"] == pytest.approx([1.0] * 4, abs=0.2)
+    assert fitted(varied, inputs=four, previous=fewer)["matched"] is None
+
+
 def test_a_changed_list_of_names_takes_effect() -> None:
     columns, _ = planted()
     again = fitted(columns, names=["One", "Two"], previous=fitted(columns))
@@ -427,6 +447,15 @@ def test_the_engine_places_as_the_model_does(store: Store) -> None:
     assert [row["runner_up_name"] for row in rows] == [
         None if row["runner_up"] is None else found["names"][row["runner_up"]] for row in rows
     ]
+
+
+def test_what_is_no_finite_number_places_nobody_anywhere(store: Store) -> None:
+    levels = {"name": "region", "kind": "text", "levels": ["1", "2"], "numeric": None}
+    made = record([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]], ["a", "b"], [levels, {"name": "x", "kind": "number"}])
+    assert segments.place(made, {"region": [float("inf"), 1.0], "x": [1.0, 1.0]})[0].tolist() == [-1, 0]
+    frame = store.from_arrow(pa.table({"region": ["1", "1"], "x": pa.array([float("nan"), 1.0])}))
+    rows = store.rows(in_engine.with_segment_names(in_engine.with_segments(frame, made), made))
+    assert sorted((row["lacking"] or "", row["segment"]) for row in rows) == [("", 0), ("x", None)]
 
 
 def test_the_engines_ties_go_to_the_lower_number(store: Store) -> None:

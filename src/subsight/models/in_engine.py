@@ -127,11 +127,11 @@ def _segment_features(frame: Frame, record: Mapping[str, Any]) -> tuple[Frame, l
 
 
 def _known(frame: Frame, one: Mapping[str, Any]) -> Any:
-    """Whether an input is there: a text that is to be a number has to be one."""
-    column = nw.col(one["name"])
-    if one["kind"] == "number" and frame.collect_schema()[one["name"]] == nw.String:
+    """Whether an input is there: a number is none where it is NaN, nor a text that holds no number."""
+    column, kind = nw.col(one["name"]), frame.collect_schema()[one["name"]]
+    if one["kind"] == "number" and kind == nw.String:
         return column.str.contains(f"^{NUMBER}$").fill_null(False)
-    return ~column.is_null()
+    return ~(column.is_null() | column.is_nan()) if kind.is_float() else ~column.is_null()
 
 
 def _least(columns: list[str]) -> Any:

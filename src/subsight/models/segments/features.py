@@ -63,7 +63,7 @@ def level(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     value = float(value)
-    if value != value:
+    if value != value or abs(value) == float("inf"):
         return None
     return str(int(value)) if value == int(value) else repr(value)
 

@@ -50,19 +50,26 @@ def ordered(values: Mapping[str, Any], labels: Matrix, k: int) -> tuple[list[str
     return ["share of subscribers"], (sizes / sizes.sum()).tolist()
 
 
-def is_same_kind(record: Mapping[str, Any], previous: Mapping[str, Any] | None) -> bool:
-    """Whether both were asked to divide by the same inputs, used in the same way."""
-    return previous is not None and (record["source"], _asked(record)) == (
-        previous["source"],
-        _asked(previous),
+def is_same_kind(record: Mapping[str, Any], previous: Mapping[str, Any]) -> bool:
+    """Whether both divide by the same inputs, used in the same way.
+
+    An input that does not vary in one of them divides nobody there: it may be there or not.
+    """
+    now, before = _varying(record), _varying(previous)
+    return (
+        record["source"] == previous["source"]
+        and now <= before | _constant(previous)
+        and before <= now | _constant(record)
     )
 
 
-def _asked(record: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Inputs with their kinds, those that did not vary too."""
+def _varying(record: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {(one["name"], one["kind"]) for one in record["inputs"]}
+
+
+def _constant(record: Mapping[str, Any]) -> set[tuple[str, str]]:
     constant = record["fit"]["constant"]
-    kinds = {name: "text" if isinstance(value, str) else "number" for name, value in constant.items()}
-    return {(one["name"], one["kind"]) for one in record["inputs"]} | set(kinds.items())
+    return {(name, "text" if isinstance(value, str) else "number") for name, value in constant.items()}
 
 
 def match(
