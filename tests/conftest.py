@@ -71,6 +71,15 @@ def tellco_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+@pytest.fixture
+def churn_csv() -> Path:
+    """The shared table of internet subscribers."""
+    source = SHARED / "data" / "subscribers" / "internet_service_churn.csv"
+    if not source.exists():
+        pytest.skip("the shared data are not here")
+    return source
+
+
 SPARK = "local-cluster[2,1,1024] spark.sql.shuffle.partitions=3 spark.default.parallelism=3"
 
 

@@ -16,7 +16,7 @@ from subsight.sources.mapping import MappedColumn, Mapping
 from subsight.units import FACTORS
 
 
-@pytest.mark.parametrize("name", ["tellco", "subsight"])
+@pytest.mark.parametrize("name", ["tellco", "subsight", "acumos", "internet_service_churn"])
 def test_shipped_mappings_survive_being_written(tmp_path: Path, name: str) -> None:
     original = mapping.read(name)
     path = tmp_path / "copy.toml"

@@ -55,6 +55,10 @@ _WORDS: Final[dict[str, tuple[frozenset[str], frozenset[str]]]] = {
 """Of columns that a name alone tells: words of which one must stand there, and what may stand beside."""
 
 
+_ASKED: Final = dict.fromkeys(("tenure_days", "ul_kilobytes", "dl_kilobytes"), "?")
+"""What a draft says where a unit is to be filled in: no unit, so that nobody forgets it."""
+
+
 @dataclass(frozen=True)
 class _Guess:
     """What a source column may be: `rank` orders rivals; `doubt` says what its name leaves open."""
@@ -221,16 +225,15 @@ def _refuse(file: InputFile, columns: list[MappedColumn], doubts: list[_Guess]) 
         lacking = "anything else" if "subscriber_id" in names else "the subscriber's identifier"
         what = f"{file.path.name} has no column that is plainly {lacking}"
         found = f"the columns {', '.join(file.header[:20])}"
-    lines = [_mapping(file.path.name.partition(".")[0], "", columns).to_toml()]
-    for doubt in doubts:
-        unit = SUBSCRIBERS[doubt.name].unit or ""
-        lines += [f"[columns.{doubt.name}]", f"source = {file.header[doubt.position]!r}"]
-        lines += [f'unit = "?"  # one of {", ".join(FACTORS[unit])}', ""] if unit in FACTORS else [""]
+    begun = {doubt.name: replace(_column(doubt, file), unit=_ASKED.get(doubt.name)) for doubt in doubts}
+    draft = _mapping(file.path.name.partition(".")[0], "", [*columns, *begun.values()])
     raise MappingError(
         what, found=found,
-        expected="one column for each, with its unit where it has one",
+        expected="one column for each, with its unit (" + "; ".join(
+            f"{name}: {', '.join(FACTORS[SUBSCRIBERS[name].unit or ''])}" for name in _ASKED if name in begun
+        ) + ")" if begun.keys() & _ASKED.keys() else "a header that names it",
         do="write a mapping, which may begin with the lines below (see docs/mappings.md), and pass it with "
-        "--mapping\n\n" + "\n".join(lines),
+        "--mapping\n\n" + draft.to_toml(),
     )  # fmt: skip
 
 

@@ -91,7 +91,10 @@ def _parsed(store: Store, raw: Frame, places: dict[str, int]) -> Frame:
     `NAME_given` is the text that stands there, null where none does.
     """
     types = raw.collect_schema()
-    texts = {f"{name}_text": _as_text(f"c{place}", types[f"c{place}"]) for name, place in places.items()}
+    texts = {
+        f"{name}_text": _as_text(f"c{place}", types[f"c{place}"], is_name=name == "subscriber_id")
+        for name, place in places.items()
+    }
     given: dict[str, Scalar] = {
         f"{name}_given": Text(f"{name}_text", xdr.UNKNOWN if name in TEXTS else ()) for name in places
     }
@@ -107,20 +110,24 @@ def _parsed(store: Store, raw: Frame, places: dict[str, int]) -> Frame:
             columns[name] = nw.when(text.str.contains(_TRUE)).then(nw.lit(value=True)).otherwise(
                 nw.when(text.str.contains(_FALSE)).then(nw.lit(value=False))
             )  # fmt: skip
-        elif name in NUMBERS and types[f"c{places[name]}"].is_float():
-            # Where the file itself says number, NaN and infinity stand there as such.
-            columns[f"{name}_given"] = nw.col(f"{name}_text")
+        elif types[f"c{places[name]}"].is_float():
+            # Where the file itself says number, what is no good one stands there as such: NaN, a name of 2.5.
+            columns[f"{name}_given"] = nw.col(f"c{places[name]}").cast(nw.String)
     kept = ["record", "identifier", *places, *(f"{name}_given" for name in places)]
     return frame.with_columns(**columns).select(*(name for name in kept if name != "subscriber_id"))
 
 
-def _as_text(source: str, kind: Any) -> Any:
-    """A column as text; engines write a large float each in its own way, so a whole one as an integer."""
+def _as_text(source: str, kind: Any, *, is_name: bool) -> Any:
+    """A column as text; engines write a large float each in its own way, so a whole one as an integer.
+
+    A name that is a number is a whole one or none.
+    """
     value = nw.col(source)
     if not kind.is_float():
         return value.cast(nw.String)
     is_whole = (value.abs() < _EXACT) & (value == value.round(0))
-    return nw.when(is_whole).then(value.cast(nw.Int64).cast(nw.String)).otherwise(value.cast(nw.String))
+    other = nw.lit(None).cast(nw.String) if is_name else value.cast(nw.String)
+    return nw.when(is_whole).then(value.cast(nw.Int64).cast(nw.String)).otherwise(other)
 
 
 def _without_point(text: Any) -> Any:
