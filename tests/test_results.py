@@ -12,7 +12,8 @@ import pytest
 
 from subsight.answers import Answer, dumps
 from subsight.errors import NotFoundError, WorkspaceError
-from subsight.results import Results
+from subsight.privacy import pseudonym
+from subsight.results import Results, pseudonym_of
 
 
 def handsets(*sizes: int) -> list[dict[str, Any]]:
@@ -155,3 +156,18 @@ def test_without_a_limit_or_a_size_nothing_is_shown(folder: Path) -> None:
     (folder / "manifest.json").write_text('{"settings": {}, "studies": {}}')
     with pytest.raises(WorkspaceError, match="which groups are small"):
         _ = Results(folder).quality
+
+
+def test_a_customer_is_found_by_a_number_of_the_operators_own(folder: Path) -> None:
+    key = b"k" * 32
+    names = ["CUST-7", "7", "33664962239", "12-34"]
+    known = pa.table({"subscriber_id": [pseudonym(name, key) for name in names], "place": [0, 1, 2, 3]})
+    pq.write_table(known, folder / "tables" / "profiles.parquet")
+    results = Results(folder)
+    for place, spelled in enumerate((" CUST-7", "7", "+33 6 64 96 22 39", "12-34")):
+        assert results.subscriber(spelled, key)["place"] == place, spelled
+    assert pseudonym_of("CUST-7", key) == pseudonym("CUST-7", key)
+    assert pseudonym_of("0033664962239", key) == pseudonym("33664962239", key)
+    assert pseudonym_of("1.3E+19", key) is None
+    with pytest.raises(NotFoundError):
+        results.subscriber("cust-8", key)

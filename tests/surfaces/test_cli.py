@@ -532,6 +532,42 @@ def test_duplicates_and_the_same_file_count_once(
     assert (said.code, said.out.splitlines()[0]) == (0, "packed.csv.gz: read, 0 accepted, 1,600 rejected")
 
 
+def test_a_table_of_subscribers_is_simulated_and_ingested(subsight: Command, tmp_path: Path) -> None:
+    said = subsight(
+        "simulate", tmp_path / "op", "--subscribers", "400", "--sessions", "800", "--subscriber-table"
+    )
+    table = tmp_path / "op" / "customers.csv"
+    assert f"customers {table}" in said.out.splitlines()
+    with table.open(newline="") as file:
+        header, *records = csv.reader(file)
+    assert len(records) == 400
+    assert "subscribers:" in subsight("ingest", "--help").out
+    records[0][header.index("TENURE_Days")] = "-1"
+    records[1][header.index("Region")] = ""
+    other = _write(tmp_path / "crm.csv", ["MSISDN", "Region", "Tenure (days)", *header[3:5]], [
+        record[:5] for record in records
+    ])  # fmt: skip
+    _explained(
+        subsight("ingest", "subscribers", table, "--workspace", tmp_path / "ws", "--mapping", "tellco"),
+        4, "tellco describes other records",
+    )  # fmt: skip
+    changed = _write(tmp_path / "changed.csv", header, records)
+    said = subsight("ingest", "subscribers", changed, "--workspace", tmp_path / "ws")
+    assert said.out.splitlines() == [
+        "changed.csv: read, 399 accepted, 1 rejected",
+        "  warning   region: subscribers without a value: it stays unknown (1)",
+        "  rejected  1: tenure_days below 0",
+    ]
+    said = subsight("ingest", "subscribers", other, "--workspace", tmp_path / "ws")
+    assert said.code == 4
+    assert "'l4_ul_throughput' as ul_kilobytes: a throughput is a rate" in said.err
+    (batch,) = Workspace.open(tmp_path / "ws").batches("subscribers")
+    facts = batch.manifest
+    assert (facts["mapping"], facts["units"]["ul_kilobytes"], len(facts["mapping_digest"])) == (
+        "acumos", "kB", 8
+    )  # fmt: skip
+
+
 def test_sessions_of_nobody_are_no_run(
     subsight: Command, table: tuple[list[str], Records], tmp_path: Path
 ) -> None:
