@@ -40,7 +40,7 @@ ENV HOME=/tmp \
 USER 10001:10001
 WORKDIR /workspace
 VOLUME /workspace
-# 5000 the API, 3330 the dashboard.
+# 5000 the API, 3330 Acumos clients where they are served (serve --acumos 3330 --acumos-host 0.0.0.0).
 EXPOSE 5000 3330
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:5000/health', timeout=3)"]

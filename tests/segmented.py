@@ -68,35 +68,39 @@ ROWS = [
     {"region": 2.0, "tenure_days": 4500.0, "ul_kilobytes": 20_000_000.0, "dl_kilobytes": 200_000_000.0},
     {"region": 2.0, "tenure_days": None, "ul_kilobytes": 20_000_000.0, "dl_kilobytes": 200_000_000.0},
 ]
+TABLE: list[dict[str, Any]] = [
+    {
+        "subscriber_id": PSEUDONYMS[0], "segment": 0, "segment_name": "Platinum", "distance": 0.0,
+        "runner_up_name": "Diamond", "runner_up_distance": 1.8371173070873836, "lacking": None,
+    },
+    {
+        "subscriber_id": PSEUDONYMS[1], "segment": 2, "segment_name": "Silver", "distance": 0.0,
+        "runner_up_name": "Platinum", "runner_up_distance": 2.5248762345905196, "lacking": None,
+    },
+    {
+        "subscriber_id": PSEUDONYMS[2], "segment": None, "segment_name": None, "distance": None,
+        "runner_up_name": None, "runner_up_distance": None, "lacking": "tenure_days",
+    },
+]  # fmt: skip
 
 
 def published(workspace: Workspace, record: dict[str, Any] = RECORD) -> Path:
     """Publishes a run that holds nothing but a segmentation and three subscribers."""
-    table = [
-        {
-            "subscriber_id": PSEUDONYMS[0], "segment": 0, "segment_name": "Platinum", "distance": 0.0,
-            "runner_up_name": "Diamond", "runner_up_distance": 1.8371173070873836, "lacking": None,
-        },
-        {
-            "subscriber_id": PSEUDONYMS[1], "segment": 2, "segment_name": "Silver", "distance": 0.0,
-            "runner_up_name": "Platinum", "runner_up_distance": 2.5248762345905196, "lacking": None,
-        },
-        {
-            "subscriber_id": PSEUDONYMS[2], "segment": None, "segment_name": None, "distance": None,
-            "runner_up_name": None, "runner_up_distance": None, "lacking": "tenure_days",
-        },
-    ]  # fmt: skip
     with workspace.staged_run() as folder:
         for name in ("tables", "models"):
             (folder / name).mkdir()
-        rows = [told | row for told, row in zip(table, ROWS, strict=True)]
-        pq.write_table(pa.Table.from_pylist(rows), folder / "tables" / "segments.parquet")
-        (folder / "models" / "segments.json").write_text(json.dumps(record))
-        manifest = {
-            "run": "by hand",
-            "settings": {"minimum_group": 15},
-            "studies": {},
-            "tables": {"segments": {"rows": 3, "file": "segments.parquet"}},
-        }
+        manifest = {"run": "by hand", "settings": {"minimum_group": 15}, "studies": {}, "tables": {}}
         (folder / "manifest.json").write_text(json.dumps(manifest))
+        add(folder, record)
     return workspace.run()
+
+
+def add(folder: Path, record: dict[str, Any] = RECORD, first: str = PSEUDONYMS[0]) -> None:
+    """Writes a segmentation into a run; `first` is the pseudonym of its first subscriber."""
+    rows = [told | row for told, row in zip(TABLE, ROWS, strict=True)]
+    rows[0]["subscriber_id"] = first
+    pq.write_table(pa.Table.from_pylist(rows), folder / "tables" / "segments.parquet")
+    (folder / "models" / "segments.json").write_text(json.dumps(record))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["tables"]["segments"] = {"rows": 3, "file": "segments.parquet"}
+    (folder / "manifest.json").write_text(json.dumps(manifest))

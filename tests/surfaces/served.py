@@ -9,11 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import uvicorn
+
+from subsight.surfaces.api.server import options
 
 SCORES = {"engagement_score": 0.8, "experience_score": 0.7}
 
@@ -27,6 +32,23 @@ def ask(port: int, method: str, path: str, body: Any = None, key: str | None = N
     content = json.loads(answer.read())
     connection.close()
     return answer.status, content
+
+
+@contextmanager
+def in_thread(app: Any) -> Iterator[int]:
+    """An application answering as in service, in a thread of this process; yields its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", **options()))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.005)
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join(20)
+            assert not thread.is_alive()
 
 
 class Started:

@@ -18,17 +18,17 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import uvicorn
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from served import in_thread
 
 from subsight.errors import ConfigurationError
 from subsight.lifecycle.audit import AuditLog, verify
@@ -36,7 +36,7 @@ from subsight.lifecycle.registry import Registry
 from subsight.surfaces.api.app import create_app
 from subsight.surfaces.api.keys import ApiKeys
 from subsight.surfaces.api.limits import Buckets, Limits
-from subsight.surfaces.api.server import options, serve
+from subsight.surfaces.api.server import serve
 from subsight.workspace import Workspace
 
 KEY = "k" * 32
@@ -128,21 +128,11 @@ class Service:
 
 @contextmanager
 def running(workspace: Workspace, mode: Any = "grouped", **how: Any) -> Iterator[Service]:
-    with ExitStack() as stack:
-        log = stack.enter_context(AuditLog(workspace.path / "audit", mode=mode))
-        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        app = create_app(workspace, log, **how)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", **options()))
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            while not server.started:
-                time.sleep(0.005)
-            yield Service(listening.getsockname()[1], log)
-        finally:
-            server.should_exit = True
-            thread.join(20)
-            assert not thread.is_alive()
+    with (
+        AuditLog(workspace.path / "audit", mode=mode) as log,
+        in_thread(create_app(workspace, log, **how)) as port,
+    ):
+        yield Service(port, log)
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,14 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from segmented import add
 from served import serving
 
 from subsight import Insight
 from subsight.ingestion import ingest
 from subsight.lifecycle import training, watching
 from subsight.lifecycle.registry import Registry
+from subsight.privacy import pseudonym
 from subsight.settings import load
 from subsight.simulate import Operator, simulate
 from subsight.workspace import Workspace
@@ -28,19 +30,20 @@ EXAMPLES = os.environ.get("SUBSIGHT_EXAMPLES", "10")
 CONFIGURATION = str(Path(__file__).with_name("schemathesis.toml"))
 COUNT = re.compile(r'^subsight_requests_total{route="(.+)",status="(\d+)"} ', re.MULTILINE)
 PATHS = {
-    "/predict", "/predict/batch", "/subscribers/{id}", "/feedback", "/monitoring", "/health", "/ready",
-    "/metrics", "/model",
+    "/predict", "/predict/batch", "/segments/predict", "/subscribers/{id}", "/subscribers/{id}/segment",
+    "/feedback", "/monitoring", "/health", "/ready", "/metrics", "/model",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A published run, a champion of each model, and a look at them."""
+    """A published run with segments, a champion of each model, and a look at them."""
     folder = tmp_path_factory.mktemp("schemathesis")
     made = simulate(Operator(subscribers=1000, sessions=6000), folder / "operator")
     Insight.open(folder / "ws").run(made.sessions)
     workspace, settings = Workspace.open(folder / "ws"), load()
     ingest(workspace, [made.feedback], settings, kind="feedback")
+    add(workspace.run(), first=pseudonym("999000000000", workspace.key()))
     training.train(workspace, settings)
     watching.look(workspace, settings)
     registry = Registry(workspace)

@@ -23,10 +23,10 @@ _ITS_OWN: Final = ("version", "digest", "registered_at")
 
 
 def pack(workspace: Workspace, target: Path) -> list[Version]:
-    """Writes every registered version into a new workspace at `target`; returns the champions.
+    """Writes every registered version and the segmentation into a new workspace; returns the champions.
 
     Raises:
-        NotFoundError: there is no champion: whoever took the bundle could answer nothing.
+        NotFoundError: there is nothing that whoever took the bundle could answer with.
         WorkspaceError: a record is not what was registered, or something else stands at the target.
         StorageError: the target cannot be written.
     """

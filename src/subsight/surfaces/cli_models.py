@@ -315,12 +315,15 @@ def bundle(
     workspace: WorkspaceArgument,
     target: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to; free or empty.")],
 ) -> None:
-    """Write the registered models, and nothing else of the workspace, into a folder for an image."""
+    """Write the registered models and the segmentation, and nothing else, into a folder for an image."""
     from subsight.lifecycle.bundle import pack
+    from subsight.lifecycle.segmentation import of_bundle
 
     opened, _, _ = _open(workspace)
     for version in pack(opened, target):
         print(f"{version.name} {version.number}  SHA-256 {version.digest}")
+    if segmenter := of_bundle(target):
+        print(f"{segmenter.name} of {segmenter.version}  SHA-256 {segmenter.digest}")
 
 
 @app.command(epilog="Example: subsight models adopt tellco deploy/bundle")
