@@ -28,6 +28,7 @@ from segmented import (
 from subsight.errors import NotFoundError, WorkspaceError
 from subsight.lifecycle import bundle, segmentation
 from subsight.lifecycle.segmentation import Segmenter, UnplacedError, Watched
+from subsight.models.segments import fit, place
 from subsight.workspace import Workspace
 
 
@@ -65,6 +66,39 @@ def test_a_batch_equals_sums_written_out() -> None:
     found = of(RECORD).many(columns(rows), 500, standardised=False).tolist()
     assert found == [nearest(row) for row in rows.tolist()]
     assert len(set(found)) == 4
+
+
+@pytest.mark.parametrize("region", ["one-hot", "numeric"])
+def test_the_service_says_what_the_batch_says(region: Any) -> None:
+    random = np.random.default_rng(11)
+    home = random.integers(0, 4, 2000)
+    tenure = random.gamma(2, 400, 2000) + 900 * (home == 1)
+    # Of some regions hardly anybody is, so that they have no column.
+    regions = np.where(random.random(2000) < 0.03, random.integers(5, 60, 2000), home)
+    batch: dict[str, Any] = {
+        "region": list(map(str, regions)),
+        "tenure_days": np.where(random.random(2000) < 0.01, np.nan, tenure),
+        "dl_kilobytes": random.lognormal(12 + home, 0.4),
+    }
+    record = fit(batch, region=region, k=4, seed=1, starts=2)
+    segmenter = of(record)
+    expected = place(record, batch)[0]
+    assert set(expected.tolist()) == {-1, 0, 1, 2, 3}
+    is_number = region == "numeric"
+    sent = batch | ({"region": regions.astype(float)} if is_number else {})
+    assert segmenter.many(sent, 2000, standardised=False).tolist() == expected.tolist()
+
+    def scale(name: str) -> tuple[float, float]:
+        if name == "region" and not is_number:
+            return record["inputs"][0]["numeric"]["mean"], record["inputs"][0]["numeric"]["deviation"]
+        place = record["features"].index(name)
+        return record["parameters"]["mean"][place], record["parameters"]["deviation"][place]
+
+    # The same by z-scores; a region without a column cannot be told by one.
+    known = [is_number or level in record["inputs"][0]["levels"] for level in batch["region"]]
+    raw = batch | {"region": regions}
+    z = {name: (raw[name][known] - scale(name)[0]) / scale(name)[1] for name in raw}
+    assert segmenter.many(z, sum(known), standardised=True).tolist() == expected[known].tolist()
 
 
 def test_ties_go_to_the_lower_number_and_the_lacking_to_none() -> None:
@@ -140,7 +174,7 @@ def broken(change: Any) -> bytes:
         broken(lambda r: r["parameters"].update(mean=[math.nan] * 4)),
         broken(lambda r: r["parameters"].update(mean=["1"] * 4)),
         broken(lambda r: r["parameters"]["centroids"][2].pop()),
-        broken(lambda r: r["parameters"].update(centroids=[])),
+        broken(lambda r: (r["parameters"].update(centroids=CENTROIDS[:1]), r.update(names=NAMES[:1]))),
         broken(lambda r: r["inputs"][0].update(kind="text")),
         broken(lambda r: r["inputs"][0].update(kind="image")),
         broken(lambda r: r.update(region="half")),

@@ -102,8 +102,8 @@ def check(record: Any) -> None:
     if min(parameters["deviation"]) <= 0:
         raise ValueError("a deviation that is not above 0")
     centroids = parameters["centroids"]
-    if not isinstance(centroids, list) or not 1 <= len(centroids) <= _SEGMENTS:
-        raise ValueError("no centroids")
+    if not isinstance(centroids, list) or not 2 <= len(centroids) <= _SEGMENTS:
+        raise ValueError("fewer than two centroids, or too many")
     for centroid in centroids:
         if len(centroid) != width or not all(map(_is_finite, centroid)):
             raise ValueError(f"a centroid does not fit {width} features")

@@ -141,6 +141,8 @@ class Segmenter:
         """
         import numpy as np
 
+        from subsight.models.segments import placing
+
         z = self.matrix(columns, rows, standardised=standardised)
         known = ~np.isnan(z).any(axis=1)
         distances = self.squared_distances(z)
@@ -152,7 +154,7 @@ class Segmenter:
                 found="a distance that is not finite",
                 expected="values as the segmentation was fitted on",
             )
-        labels: Labels = np.where(known, distances.argmin(axis=1), -1).astype(np.int64)
+        labels: Labels = placing.labels_of(distances).astype(np.int64)
         return labels
 
     def matrix(self, columns: Mapping[str, Sequence[Any]], rows: int, *, standardised: bool) -> Floats:
@@ -175,13 +177,10 @@ class Segmenter:
         """Rows by segments, in squared z units."""
         import numpy as np
 
+        from subsight.models.segments import placing
+
         with np.errstate(over="ignore", invalid="ignore"):
-            centroids = np.asarray(self.record["parameters"]["centroids"])
-            # Added in the engine's order, so that what ties there ties here.
-            found: Floats = np.zeros((len(z), len(centroids)))
-            for values, places in zip(z.T, centroids.T, strict=True):
-                found += (values[:, None] - places[None, :]) ** 2
-        return found
+            return placing.squared(z, self.record["parameters"]["centroids"])
 
     def _scale(self, one: Input) -> tuple[Floats, Floats]:
         import numpy as np
@@ -374,6 +373,8 @@ def subscriber(workspace: Workspace, identifier: str) -> dict[str, Any]:
         NotFoundError: there is no run, it has no segments, or none for that subscriber.
         WorkspaceError: the run's segmentation is broken.
     """
+    from subsight.models.segments import explain
+
     results = Results(workspace.run())
     file = results.folder / _OF_A_RUN
     content = _content(file)
@@ -389,30 +390,6 @@ def subscriber(workspace: Workspace, identifier: str) -> dict[str, Any]:
     for name in ("segment_name", "distance", "runner_up_name", "runner_up_distance", "lacking"):
         placed[name] = row.pop(name, None)
     row.pop("subscriber_hash", None)
-    why = _explained(segmenter, row) if placed["segment"] is not None else {}
-    explained = {"distances": why.get("distances"), "deciding": why.get("deciding")}
+    why = explain(segmenter.record, row) if placed["segment"] is not None else {}
+    explained = {"distances": why.get("distances"), "deciding": why.get("parts")}
     return {**placed, **explained, "inputs": row, "model": NAME, "version": segmenter.version}
-
-
-def _explained(segmenter: Segmenter, row: Mapping[str, Any]) -> dict[str, Any]:
-    import numpy as np
-
-    z = segmenter.matrix({one.name: [row[one.name]] for one in segmenter.inputs}, 1, standardised=False)
-    squared = segmenter.squared_distances(z)[0]
-    own, runner_up = np.argsort(squared, kind="stable")[:2].tolist() if len(squared) > 1 else (0, 0)
-    centroids = np.asarray(segmenter.record["parameters"]["centroids"])
-    parts = ((z[0] - centroids[runner_up]) ** 2 - (z[0] - centroids[own]) ** 2).tolist()
-    by_feature = dict(zip(segmenter.record["features"], parts, strict=True))
-    deciding = [
-        {
-            "input": one.name,
-            "value": row[one.name],
-            "part": sum(by_feature[name] for name in one.features),
-        }
-        for one in segmenter.inputs
-    ]
-    deciding.sort(key=lambda one: -one["part"])
-    return {
-        "distances": dict(zip(segmenter.names, np.sqrt(squared).tolist(), strict=True)),
-        "deciding": deciding,
-    }
