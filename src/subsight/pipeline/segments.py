@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import narwhals as nw
 
@@ -21,6 +21,8 @@ from subsight.studies.segments import QUESTIONS, SegmentInputs
 from subsight.workspace import Batch, Workspace
 
 __all__ = ["STUDIES", "Tables", "compute", "source_of"]
+
+Source = Literal["subscribers", "profiles"]
 
 STUDIES: Final = ("segments",)
 INPUTS: Final = {
@@ -51,11 +53,12 @@ class Tables:
     satisfaction: Frame | None = None
 
 
-def source_of(workspace: Workspace, settings: Settings, *, afresh: bool = False) -> str | None:
+def source_of(workspace: Workspace, settings: Settings, *, afresh: bool = False) -> Source | None:
     """What is to be divided: as set, else as before, else the subscriber tables where there are any."""
     before = None if afresh else _before(earlier_run(workspace))
-    if settings.segment_source or before:
-        return settings.segment_source or str(before and before["source"])
+    chosen: Source | None = settings.segment_source or (before["source"] if before else None)
+    if chosen:
+        return chosen
     return "subscribers" if workspace.batches("subscribers") else None
 
 
@@ -64,7 +67,7 @@ def _before(earlier: Results | None) -> Mapping[str, Any] | None:
 
 
 def compute(
-    context: Context, source: str, tables: Tables, given: Mapping[str, Any] | None, *, afresh: bool = False
+    context: Context, source: Source, tables: Tables, given: Mapping[str, Any] | None, *, afresh: bool = False
 ) -> Area:
     """Fits and names segments, places every subscriber, and answers the questions about them.
 
@@ -89,12 +92,12 @@ def compute(
         record = given or _fit(store, settings, source, frame, inputs, descriptors, before, run)
         placed = in_engine.with_segment_names(in_engine.with_segments(frame, record), record)
         placed = store.keep(placed)
+    quality = quality_of(batches) if source == "subscribers" else {}
     with clock.stage("study segments"):
         members, names = _with_before(store, placed, None if afresh else earlier)
-        asked = SegmentInputs(store, members, record, settings, names)
+        asked = SegmentInputs(store, members, record, settings, names, quality)
         answers = _answers(asked, context)
     table = placed.select(*_PUBLISHED, *(entry["name"] for entry in record["inputs"]))
-    quality = quality_of(batches) if source == "subscribers" else {}
     return Area(
         "segments",
         batches,
@@ -179,7 +182,7 @@ def _inputs(
 def _fit(
     store: Store,
     settings: Settings,
-    source: str,
+    source: Source,
     frame: Frame,
     inputs: Sequence[str],
     descriptors: Sequence[str],

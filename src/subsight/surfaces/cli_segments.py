@@ -27,9 +27,7 @@ def segment(
     inputs: Annotated[str | None, typer.Option(help="Columns to divide by, comma-separated.")] = None,
     count: Annotated[
         int | None,
-        typer.Option(
-            "--count", "-k", min=2, help="How many, if not as before or as the elbow says."
-        ),
+        typer.Option("--count", "-k", min=2, help="How many, if not as before or as the elbow says."),
     ] = None,
     region: Annotated[
         str | None, typer.Option(help="The region as categories (one-hot) or as a number (numeric).")
@@ -56,7 +54,7 @@ def segment(
     if output is Output.json:
         print(json.dumps([answer.to_json() for answer in results.answers("segments")], indent=1))
         return
-    tables.print_answer(results.answer("segments.overview"), rows=50)
+    tables.print_answer(results.answer("segments.overview"), 50)
     print(f"report  {workspace / 'current' / 'report.html'}")
     print(f"list    subsight export {workspace} segments.csv --table segments")
 

@@ -147,7 +147,8 @@ def levels_of(inputs: SegmentInputs, measure: Measure) -> dict[str, list[int]] |
     """
     level = placed(inputs).select("segment", level=measure.value).filter(~nw.col("level").is_null())
     counted = level.group_by("level", "segment").agg(count=nw.len())
-    if inputs.store.row(level.select(n=nw.col("level").n_unique()))["n"] > MOST_LEVELS:
+    # Nobody may have any: then there is nothing to count.
+    if (inputs.store.row(level.select(n=nw.col("level").n_unique()))["n"] or 0) > MOST_LEVELS:
         return None
     found: dict[str, list[int]] = {}
     for row in inputs.store.rows(counted):
