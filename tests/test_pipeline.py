@@ -15,7 +15,7 @@ import pytest
 
 from subsight import Insight
 from subsight.errors import ConfigurationError, InputError, MappingError, NotFoundError
-from subsight.pipeline import STUDIES
+from subsight.pipeline.sessions import STUDIES
 from subsight.privacy import pseudonym
 from subsight.results import Results
 from subsight.simulate import Operator, Simulation, simulate

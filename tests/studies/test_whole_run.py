@@ -10,7 +10,7 @@ import pytest
 
 from subsight import Insight
 from subsight.answers import Answer
-from subsight.pipeline import STUDIES
+from subsight.pipeline.sessions import STUDIES
 from subsight.simulate import Operator, simulate
 
 # A column's name, with its unit at the end, stands in tables and never in a sentence.

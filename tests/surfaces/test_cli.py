@@ -29,7 +29,7 @@ import pytest
 from typer.testing import CliRunner
 
 from subsight import pipeline
-from subsight.pipeline import STUDIES
+from subsight.pipeline.sessions import STUDIES
 from subsight.privacy import pseudonym
 from subsight.surfaces import cli
 from subsight.workspace import Workspace

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from subsight.units import unit_of
 
-__all__ = ["bars", "below", "facet", "heat", "histogram", "layers", "lines", "points"]
+__all__ = ["bars", "below", "facet", "flows", "heat", "histogram", "layers", "lines", "points"]
 
 Spec = dict[str, Any]
 _TITLES = {"bytes": "bytes", "ms": "ms", "s": "seconds", "kbps": "kbps", "share": "share"}
@@ -141,6 +141,62 @@ def histogram(low: str, high: str, value: str, *, log: bool = False, share: bool
     return {
         "mark": {"type": "bar"},
         "encoding": {"x": across, "x2": {"field": high}, "y": _quantity(value) | {"stack": None}},
+    }
+
+
+def flows(source: str, source_rank: str, target: str, target_rank: str) -> Spec:
+    """Bands from groups on the left to groups on the right, as wide as the subscribers who took that way.
+
+    Rows hold a way each: both groups, their ranks (from the top) and `subscriber_count`; null is left out.
+    """
+    value = "subscriber_count"
+
+    def stacked(name: str, *order: str) -> list[Spec]:
+        end = {"op": "sum", "field": value, "as": f"{name}_end"}
+        sort = [{"field": rank} for rank in order]
+        begin = {"calculate": f"datum.{name}_end - datum.{value}", "as": f"{name}_begin"}
+        return [{"window": [end], "sort": sort, "frame": [None, 0]}, begin]
+
+    def along(edge: str) -> Spec:
+        bend = "datum.t * datum.t * (3 - 2 * datum.t)"
+        way = f"datum.left_{edge} + (datum.right_{edge} - datum.left_{edge}) * {bend}"
+        return {"calculate": way, "as": edge}
+
+    def labels(group: str, rank: str, side: Literal["left", "right"]) -> Spec:
+        total = {"aggregate": [{"op": "sum", "field": value, "as": value}], "groupby": [group, rank]}
+        middle = {"calculate": f"datum.{side}_end - datum.{value} / 2", "as": "middle"}
+        at, align, gap = (0, "right", -6) if side == "left" else (1, "left", 6)
+        return {
+            "transform": [total, *stacked(side, rank), middle],
+            "mark": {"type": "text", "align": align, "dx": gap, "fontSize": 12},
+            "encoding": {
+                "x": {"datum": at, "type": "quantitative"},
+                "y": {"field": "middle", "type": "quantitative"},
+                "text": {"field": group},
+            },
+        }
+
+    bands: Spec = {
+        "transform": [
+            *stacked("left", source_rank, target_rank),
+            *stacked("right", target_rank, source_rank),
+            {"calculate": "sequence(0, 1.001, 0.04)", "as": "t"},
+            {"flatten": ["t"]},
+            along("begin"),
+            along("end"),
+        ],
+        "mark": {"type": "area", "opacity": 0.7},
+        "encoding": {
+            "x": {"field": "t", "type": "quantitative", "axis": None},
+            "y": {"field": "begin", "type": "quantitative", "axis": None, "scale": {"reverse": True}},
+            "y2": {"field": "end"},
+            "detail": [{"field": source}, {"field": target}],
+            "color": {"field": source, "type": "nominal", "legend": None, "sort": None},
+        },
+    }
+    return {
+        "transform": [{"filter": f"isValid(datum.{value})"}],
+        "layer": [bands, labels(source, source_rank, "left"), labels(target, target_rank, "right")],
     }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from subsight.studies.segments import comparison, description
+from subsight.studies.segments import comparison, decisions, description, movement
 from subsight.studies.segments.members import SegmentInputs, SegmentQuestion
 
 __all__ = ["QUESTIONS", "SegmentInputs", "SegmentQuestion"]
 
-QUESTIONS: Final = (*description.QUESTIONS, *comparison.QUESTIONS)
+QUESTIONS: Final = (
+    *description.QUESTIONS, *comparison.QUESTIONS, *decisions.QUESTIONS, *movement.QUESTIONS,
+)  # fmt: skip
