@@ -82,7 +82,7 @@ def _reading(inputs: SegmentInputs) -> Answer:
         values["tenure"] = nw.col("tenure_days").cast(nw.Float64)
     if use := members.use(inputs):
         values["use"] = use[1]
-    if churn := _churn(inputs):
+    if (churn := _churn(inputs)) is not None:
         values["churn"] = churn
     groups = members.groups_of(inputs, values) if values else {}
     rows, reading = [], []
