@@ -132,7 +132,6 @@ def segment(
         settings = _in_zone(settings, workspace.batches("sessions"))
         context = Context(store, workspace, settings, clock, on_answer, draw)
         source = segments.source_of(workspace, settings, afresh=afresh) or "profiles"
-        _refuse_nothing(workspace, source, ())
         with workspace.staged_run() as folder:
             area = segments.compute(context, source, _tables(context, ()), None, afresh=afresh)
             with clock.stage("publish"):
@@ -145,7 +144,7 @@ def _refuse_nothing(workspace: Workspace, source: str | None, asked: Sequence[st
     if workspace.batches("sessions") or (source and not asked):
         return
     raise InputError(
-        f"{workspace.path} holds no {'sessions' if asked or source else 'records'}",
+        f"{workspace.path} holds no sessions{'' if asked or source else ' and no table of subscribers'}",
         expected="at least one ingested input" + (f" for {', '.join(asked)}" if asked else ""),
         do=f"subsight run INPUT --workspace {workspace.path}",
     )

@@ -130,8 +130,8 @@ def _members(context: Context, source: str, batches: Sequence[Batch], tables: Ta
         if tables.profiles is None:
             raise InputError(
                 f"{workspace.path} has no profiles to divide",
-                expected="a run over sessions",
-                do=f"subsight run INPUT --workspace {workspace.path}",
+                expected="a run over sessions, or an ingested table of subscribers",
+                do=f"subsight ingest subscribers FILE --workspace {workspace.path}",
             )
         hashes = store.read([batch.rows for batch in batches]).group_by("subscriber_id")
         hashes = hashes.agg(subscriber_hash=nw.col("subscriber_hash").min())

@@ -225,14 +225,18 @@ def _model(name: str, record: Mapping[str, Any]) -> Model:
 
 
 def _listed(values: Mapping[str, Any], within: str = "") -> list[tuple[str, str]]:
-    """Names and values as words; what a fit filled in is a count of values by feature."""
+    """Names and values as words; what was filled in or lacking is a count of values by feature."""
     from subsight.surfaces.report.words import cell_text, column_unit
 
     listed: list[tuple[str, str]] = []
     for name, value in values.items():
         words = f"{within}{phrase(name)}"
-        if name == "filled" and isinstance(value, Mapping):
-            listed += [(f"Filled: {phrase(feature)}", cell_text(n, None)) for feature, n in value.items()]
+        if name == "sizes":
+            continue  # the overview has them, small ones suppressed
+        if name in ("filled", "lacking") and isinstance(value, Mapping):
+            listed += [
+                (f"{sentence(name)}: {phrase(feature)}", cell_text(n, None)) for feature, n in value.items()
+            ]
         elif isinstance(value, Mapping):
             listed += _listed(value, f"{words}: ")
         elif isinstance(value, list | tuple):

@@ -24,7 +24,7 @@ _ABBREVIATIONS: Final = {
     "imsi": "IMSI", "imei": "IMEI", "tac": "TAC", "pca": "PCA", "iqr": "IQR", "r2": "R²", "mae": "MAE",
     "app": "", "id": "", "at": "", "google": "Google", "youtube": "YouTube", "netflix": "Netflix",
 }  # fmt: skip
-_SUFFIXES: Final = frozenset({"bytes", "ms", "s", "kbps", "bps", "at"})
+_SUFFIXES: Final = frozenset({"bytes", "kilobytes", "days", "ms", "s", "kbps", "bps", "at"})
 _STATISTICS: Final = frozenset({
     "mean", "median", "mode", "min", "max", "minimum", "maximum", "total", "sum", "raw", "treated",
     "observed", "deviation", "iqr", "range", "lower", "upper", "fill", "first", "second", "decile",
@@ -32,6 +32,7 @@ _STATISTICS: Final = frozenset({
 })  # fmt: skip
 _LABELS: Final = {
     "share": "%", "UTC instant": "UTC", "identifier": None, "date": None, "hour": None, "count": None,
+    "kilobytes": "kB",
 }  # fmt: skip
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+(=.+)?")
 _BAND: Final = re.compile(r"(dl|ul)_(volume_)?(?:(above|below)_)?(\d+)(?:_to_(\d+))?_(?:kbps_share|s)")
