@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     segment_region: Literal["", "one-hot", "numeric"] = Field(
         "", description="region as categories, or as a number; by default as before, else one-hot"
     )
+    segment_group_weight: float = Field(
+        1.0, gt=0, description="how many standardised numbers the categories of one text weigh as"
+    )
     segment_count: int = Field(
         0, ge=0, le=50, description="how many segments; by default as before, else as the elbow says"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,18 @@ def test_a_model_that_learns_by_steps_shows_its_loss_and_calibration(trained: Wo
         assert [one.value for one in steps] == [row[side] for row in record["fit"]["calibration"]]
     drawn = Path(client.download_artifacts(version.run_id, "calibration.svg")).read_text()
     assert "mean answer, share of its scale" in drawn
+
+
+def test_a_fit_that_a_run_carried_forward_is_copied_once(trained: Workspace) -> None:
+    first = trained.run()
+    tracking.sync(trained, load())
+    with trained.staged_run() as folder:
+        shutil.copytree(first, folder, dirs_exist_ok=True)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        area = {"from_run": first.name, "models": ["engagement"]}
+        manifest |= {"run": folder.name.removeprefix(".staged-"), "areas": {"sessions": area}}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert tracking.sync(trained, load()) == 0
 
 
 def test_promotion_and_rollback_move_the_alias(trained: Workspace) -> None:

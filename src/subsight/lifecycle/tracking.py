@@ -116,7 +116,16 @@ def _fits(workspace: Workspace) -> Iterator[_Record]:
     for run in workspace.runs():
         results = Results(workspace.run(run))
         manifest = results.manifest
+        # What a run carried forward was fitted, and copied, as part of the one that it came from.
+        carried = {
+            model
+            for area in manifest.get("areas", {}).values()
+            for model in area["models"]
+            if area["from_run"]
+        }
         for name, record in results.models().items():
+            if name in carried:
+                continue
             fit = record["fit"]
             yield _Record(
                 id=f"run {run} {name}",

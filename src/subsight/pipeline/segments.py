@@ -201,6 +201,7 @@ def _fit(
         inputs=filled,
         descriptors=descriptors,
         region=region,
+        group_weight=settings.segment_group_weight,
         k=settings.segment_count or None,
         names=tuple(settings.segment_names),
         previous=before,
