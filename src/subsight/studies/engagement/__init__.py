@@ -9,6 +9,7 @@ import narwhals as nw
 
 from subsight.answers import Answer
 from subsight.studies import Inputs, Question, charts, words
+from subsight.studies import elbow as elbows
 from subsight.studies.engagement import applications, capacity
 from subsight.studies.groups import amount, contrast, first_of_each, group, moments, percent, total
 
@@ -16,8 +17,6 @@ __all__ = ["QUESTIONS"]
 
 _METRICS: Final = {"session_count": "sessions", "duration_s": "duration", "total_bytes": "total traffic"}
 _TOP: Final = 10
-# Kaufman and Rousseeuw 1990, Finding Groups in Data, table 4.
-_STRUCTURE: Final = ((0.7, "strong"), (0.5, "reasonable"), (0.25, "weak"))
 
 _TEXT: Final = {
     "top_subscribers": "Who are the ten heaviest users by sessions, duration and total traffic?",
@@ -145,19 +144,12 @@ def _elbow(inputs: Inputs) -> Answer:
         return _answer("elbow", [], ["The number of groups was not examined: there is no engagement model."])
     elbow, used = fit["elbow"], len(inputs.models["engagement"]["parameters"]["centroids"])
     silhouettes = dict(zip(elbow["silhouette_k"], elbow["silhouette"], strict=True))
-    first = elbow["inertia"][0]
-    rows = [
-        {"k": k, "inertia": inertia, "inertia_left_share": inertia / first if first else None,
-         "silhouette": silhouettes.get(k), "is_elbow": k == elbow["elbow_k"],
-         "is_best_silhouette": k == elbow["silhouette_best_k"], "is_used": k == used}
-        for k, inertia in zip(elbow["k"], elbow["inertia"], strict=True)
-    ]  # fmt: skip
     knee, best = elbow["elbow_k"], elbow["silhouette_best_k"]
     sample = words.plural(elbow["silhouette_sample"], "subscriber")
     reading = [f"The inertia bends at k = {knee}: beyond it, a further group explains little more."]
     if silhouettes:
         highest = silhouettes[best]
-        word = next((name for least, name in _STRUCTURE if highest > least), "no substantial")
+        word = elbows.structure(highest)
         reading.append(
             f"The silhouette, on a sample of {sample}, is highest at k = {best} "
             f"({highest:.2f}: {word} structure)."
@@ -169,13 +161,6 @@ def _elbow(inputs: Inputs) -> Answer:
     backed = [name for name, k in (("the elbow", knee), ("the silhouette", best)) if k == used]
     support = words.listing(backed) if backed else "neither"
     reading.append(f"The groups of this run use k = {used}, which {support} {_supports(len(backed))}.")
-    panels = charts.facet(charts.lines("k", "value", zero=False), "measure", columns=2, free="y")
-    chart = panels | {
-        "transform": [
-            {"fold": ["inertia", "silhouette"], "as": ["measure", "value"]},
-            {"filter": "isValid(datum.value)"},
-        ]
-    }
     facts = {
         "elbow_k": knee,
         "silhouette_best_k": best,
@@ -187,7 +172,7 @@ def _elbow(inputs: Inputs) -> Answer:
         "Inertia: sum of squared distances to the nearest centroid, over all subscribers that were fitted.",
         f"Silhouette: on {sample}, those with the smallest hash. Elbow: the point farthest from the chord.",
     )
-    return _answer("elbow", rows, reading, chart=chart, facts=facts, notes=notes)
+    return _answer("elbow", elbows.rows(elbow, used), reading, chart=elbows.chart(), facts=facts, notes=notes)
 
 
 def _supports(count: int) -> str:

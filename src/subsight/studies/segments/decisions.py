@@ -10,6 +10,7 @@ import narwhals as nw
 
 from subsight.answers import Answer
 from subsight.studies import charts, words
+from subsight.studies import elbow as elbows
 from subsight.studies.groups import contrast, percent, pooled, whole_share
 from subsight.studies.segments import members
 from subsight.studies.segments.comparison import sides
@@ -25,8 +26,6 @@ _TEXT: Final = {
 }
 _Z: Final = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""
-# Kaufman and Rousseeuw 1990, Finding Groups in Data, table 4.
-_STRUCTURE: Final = ((0.7, "strong"), (0.5, "reasonable"), (0.25, "weak"))
 _STABLE: Final = ((0.9, "nearly the same segments"), (0.7, "much the same segments"))
 _WHY: Final = {
     "asked": "as was asked for",
@@ -116,21 +115,12 @@ def _reading(inputs: SegmentInputs) -> Answer:
 def _choice(inputs: SegmentInputs) -> Answer:
     fit, used = inputs.record["fit"], len(inputs.record["names"])
     elbow, stability = fit["elbow"], fit["stability"]
-    silhouettes = dict(zip(elbow["silhouette_k"], elbow["silhouette"], strict=True))
-    first = elbow["inertia"][0]
-    rows = [
-        {"k": k, "inertia": inertia, "inertia_left_share": inertia / first if first else None,
-         "silhouette": silhouettes.get(k), "is_elbow": k == elbow["elbow_k"],
-         "is_best_silhouette": k == elbow["silhouette_best_k"], "is_used": k == used}
-        for k, inertia in zip(elbow["k"], elbow["inertia"], strict=True)
-    ]  # fmt: skip
     reading = [
         f"Subscribers are divided into {used} segments, {_WHY[fit['chosen']]}. The inertia bends at "
         f"k = {elbow['elbow_k']}; the silhouette is highest at k = {elbow['silhouette_best_k']}."
     ]
     value = fit["silhouette"]
-    structure = next((name for least, name in _STRUCTURE if value > least), "no substantial")
-    reading.append(f"The silhouette of these segments is {value:.2f}: {structure} structure.")
+    reading.append(f"The silhouette of these segments is {value:.2f}: {elbows.structure(value)} structure.")
     if stability["mean"] is not None:
         same = next((name for least, name in _STABLE if stability["mean"] >= least), "other segments")
         reading.append(
@@ -140,13 +130,6 @@ def _choice(inputs: SegmentInputs) -> Answer:
         )
         if same == "other segments":
             reading.append("Lists made of such segments change with chance: act on them with care.")
-    panels = charts.facet(charts.lines("k", "value", zero=False), "measure", columns=2, free="y")
-    chart = panels | {
-        "transform": [
-            {"fold": ["inertia", "silhouette"], "as": ["measure", "value"]},
-            {"filter": "isValid(datum.value)"},
-        ]
-    }
     facts = {
         "used_k": used, "elbow_k": elbow["elbow_k"], "silhouette_best_k": elbow["silhouette_best_k"],
         "silhouette": value, "stability_mean": stability["mean"], "stability_low": stability["low"],
@@ -156,7 +139,8 @@ def _choice(inputs: SegmentInputs) -> Answer:
         f"Bootstrap: {stability['resamples']} resamples of up to {stability['rows']:,} subscribers (Efron "
         "1979), agreement by the adjusted Rand index (Hubert and Arabie 1985).",
     )
-    return _answer("choice", rows, reading, chart=chart, facts=facts, notes=notes)
+    rows = elbows.rows(elbow, used)
+    return _answer("choice", rows, reading, chart=elbows.chart(), facts=facts, notes=notes)
 
 
 # Retention
