@@ -31,7 +31,7 @@ def _two(first: tuple[float, float], second: tuple[float, float], **more: Any) -
 
 def test_the_reading_turns_when_the_facts_turn(store: Store) -> None:
     told = answers(store, _two((2000, 9e6), (100, 1e6)))["reading"]
-    assert "higher tenure" in line(told, "Platinum")
+    assert "higher downlink volume and tenure" in line(told, "Platinum")
     assert "Suggested: reward loyalty" in line(told, "Platinum")
     assert "Suggested: accompany the start: set-up help" in line(told, "Gold")
     turned = answers(store, _two((100, 1e6), (2000, 9e6)))["reading"]
@@ -42,8 +42,18 @@ def test_the_reading_turns_when_the_facts_turn(store: Store) -> None:
     assert "Suggested: bind early" in line(crossed, "Gold")
     same = answers(store, _two((500, 5e6), (500, 5e6)))["reading"]
     for name in ("Platinum", "Gold"):
-        assert "no clear difference in tenure" in line(same, name)
+        assert "no clear difference in anything compared" in line(same, name)
         assert "none follows from tenure and use" in line(same, name)
+
+
+def test_the_strongest_differences_are_told_first_and_few(store: Store) -> None:
+    # A category is told by its levels.
+    plans = {"plan": (["Max"] * 45 + ["Basic"] * 5, ["Basic"] * 45 + ["Max"] * 5)}
+    told = answers(store, _two((2000, 9e6), (1900, 1e6), **plans))["reading"]
+    assert told.rows[0]["against_the_rest"].startswith("higher ")
+    assert "plan Max" in told.rows[0]["against_the_rest"]
+    assert "lower plan Basic" in told.rows[0]["against_the_rest"]
+    assert "uplink volume" not in told.rows[0]["against_the_rest"]  # nobody has any
 
 
 def test_who_leaves_is_kept_before_anything_is_sold(store: Store) -> None:

@@ -34,6 +34,9 @@ _WHY: Final = {
     "least": "the least that divides anybody: the inertia does not bend",
 }
 
+_TOLD: Final = 5
+"""Differences that are told of a segment, the strongest; the profile has all."""
+
 # By tenure and use against the rest: what follows.
 _TREATMENTS: Final[Mapping[tuple[str, str], str]] = {
     ("higher", "higher"): "reward loyalty and protect the service; the first to be asked for premium plans",
@@ -74,6 +77,21 @@ def _against_rest(groups: Sequence[Group] | None, i: int) -> str:
     return words.compare(groups[i], _rest(groups, i)) if groups else "no clear difference"
 
 
+def _apart(found: Mapping[str, Sequence[Group]], i: int) -> str:
+    """In what a segment clearly differs from the rest, the strongest few."""
+    clear = {}
+    for measure, groups in found.items():
+        verdict, whole = _against_rest(groups, i), pooled(groups)
+        if verdict != "no clear difference":
+            distance = abs(groups[i].mean - _rest(groups, i).mean) / (whole.deviation or 1.0)
+            clear[measure] = (distance, verdict)
+    strongest = sorted(clear, key=lambda measure: -clear[measure][0])[:_TOLD]
+    if not strongest:
+        return "no clear difference in anything compared"
+    more = f"; and in {len(clear) - _TOLD} more" if len(clear) > _TOLD else ""
+    return contrast({said(measure): clear[measure][1] for measure in strongest}) + more
+
+
 def _reading(inputs: SegmentInputs) -> Answer:
     minimum, counts, found = inputs.settings.minimum_group, members.sizes(inputs), sides(inputs)
     values: dict[str, Any] = {}
@@ -88,7 +106,7 @@ def _reading(inputs: SegmentInputs) -> Answer:
     for i, (name, count) in enumerate(zip(members.names(inputs), counts, strict=True)):
         verdicts = {side: _against_rest(groups.get(side), i) for side in ("tenure", "use", "churn")}
         follows = treatment(verdicts["tenure"], verdicts["use"], verdicts["churn"])
-        apart = contrast({said(m): _against_rest(sizes, i) for m, sizes in found.items()})
+        apart = _apart(found, i)
         is_shown = count >= minimum
         rows.append(
             {

@@ -34,7 +34,7 @@ _LABELS: Final = {
     "share": "%", "UTC instant": "UTC", "identifier": None, "date": None, "hour": None, "count": None,
     "kilobytes": "kB",
 }  # fmt: skip
-_NAME: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)+(=.+)?")
+_NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:(?:_[a-z0-9]+)+(?:=.+)?|=.+)")
 _BAND: Final = re.compile(r"(dl|ul)_(volume_)?(?:(above|below)_)?(\d+)(?:_to_(\d+))?_(?:kbps_share|s)")
 _VOLUME: Final = {"bytes": "volume", "total_bytes": "total_volume", "mean_bytes": "mean_volume"}
 _IN_TABLES: Final = {"share": "%", "share points": "points", "R2": "R²"}
