@@ -15,8 +15,10 @@ from sklearn.metrics import adjusted_rand_score
 from subsight import Insight
 from subsight.errors import ConfigurationError, InputError
 from subsight.lifecycle.segmentation import current, subscriber
+from subsight.pipeline import inspect
 from subsight.privacy import pseudonym
 from subsight.results import Results
+from subsight.settings import load
 from subsight.simulate import Operator, SubscriberTable, simulate, simulate_subscribers
 
 NAMES = ["Platinum", "Gold", "Silver", "Diamond"]
@@ -209,6 +211,13 @@ def test_chosen_inputs_and_what_cannot_be_one(insight: Insight) -> None:
     with pytest.raises(ConfigurationError, match=r"(?s)what is not there.*income.*tenure_days"):
         Insight.open(path, segment_inputs=["income"]).segment()
     assert Results(Insight.open(path).workspace.run()).manifest["run"] == again.manifest["run"]
+
+
+def test_inspect_says_that_it_is_a_table_of_subscribers(planted: SubscriberTable) -> None:
+    found = inspect(planted.table, load())
+    assert found.lacking is not None
+    assert "a table of subscribers, by the mapping acumos" in str(found.lacking)
+    assert "subsight ingest subscribers" in str(found.lacking)
 
 
 def test_nobody_to_divide(tmp_path: Path) -> None:

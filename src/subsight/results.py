@@ -164,7 +164,7 @@ class Results:
         if not found:
             raise NotFoundError(
                 f"the run {self.manifest['run']} has no such subscriber",
-                found="an identifier that none of its sessions carries",
+                found="an identifier that none of its records carries",
                 expected="a clear MSISDN with its country code, or a pseudonym of this workspace",
                 do="check the number and, where SUBSIGHT_KEY gives the key, that it is the same",
             )

@@ -8,18 +8,20 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from subsight import ingestion, results
 from subsight.answers import Answer
-from subsight.errors import ConfigurationError, InputError
+from subsight.errors import ConfigurationError, InputError, MappingError
 from subsight.ingestion import Ingested, ingest
 from subsight.models import distance_scores, fitting, shown
 from subsight.pipeline import segments, sessions
 from subsight.pipeline.publishing import Area, Clock, Context, Progress, earlier_run, publish, write_json
 from subsight.settings import Settings
-from subsight.sources import files, inspection, mapping
+from subsight.sources import files, inspection, mapping, subscriber_columns
 from subsight.store import Store, open_store
 from subsight.workspace import Batch, Workspace
 
@@ -32,10 +34,24 @@ Finisher = Callable[[Path], None]
 
 
 def inspect(path: Path, settings: Settings, mapping_file: str | None = None) -> inspection.Inspection:
-    """What a file is, without a workspace (see `sources.inspection`)."""
+    """What a file of sessions is, without a workspace (see `sources.inspection`).
+
+    Of one that is none and reads as a table of subscribers, `lacking` says so.
+    """
+    file = files.recognise(path)
     with _store(settings) as store:
         chosen = mapping.read(mapping_file) if mapping_file else None
-        return inspection.inspect(store, files.recognise(path), settings, chosen)
+        found = inspection.inspect(store, file, settings, chosen)
+    if found.lacking:
+        with suppress(MappingError):
+            known = subscriber_columns.choose(file).mapping
+            lacking = MappingError(
+                f"{path.name} is no file of sessions",
+                found=f"a table of subscribers, by the mapping {known.name}",
+                do=f"subsight ingest subscribers {path} --workspace WS",
+            )
+            return replace(found, lacking=lacking)
+    return found
 
 
 def _store(settings: Settings, scratch: Path | None = None) -> Store:
