@@ -141,7 +141,7 @@ def test_who_moved(store: Store) -> None:
     }  # fmt: skip
     assert moves["Gold", "Platinum"]["previous_share"] == pytest.approx(20 / 65)
     # 75 of the 95 who had a segment before are where they were.
-    assert "Of 95 subscribers with a segment before and now, 78.9 %" in told.reading[0]
+    assert "Of 95 subscribers with a segment before, 78.9 %" in told.reading[0]
     assert "from Gold to Platinum: 20 subscribers, 30.8 % of Gold" in told.reading[1]
     assert answers(store, _two((9, 9), (1, 1)))["migration"].rows == []
 
@@ -158,8 +158,52 @@ def test_the_flows_are_drawn_as_wide_as_they_are(store: Store) -> None:
     svg = vl_convert.vegalite_to_svg(drawn, allowed_base_urls=[])
     bands = re.findall(r'<g class="mark-area[^>]*>\s*<path[^>]* d="M([-0-9.]+),([-0-9.]+)[^"]*?Z"', svg)
     assert len(bands) == 3
-    assert [svg.count(f">{name}<") for name in ("Platinum", "Gold")] == [2, 2]
+    # 30 of 100 were Platinum and 50 are.
+    assert re.findall(r">(\w+ \d+%)<", svg) == ["Platinum 30%", "Gold 70%", "Platinum 50%", "Gold 50%"]
+    bars = "".join(re.findall(r'<g class="mark-rect.*?</g>', svg))
+    heights = [float(height) for height in re.findall(r"v([\d.]+)h", bars)]
+    assert [height / sum(heights[:2]) for height in heights] == pytest.approx([0.3, 0.7, 0.5, 0.5])
     # Of two by two ways, one that is too small takes the others with it: totals would tell it.
     few = {"previous_segment_name": (["Platinum"] * 30 + ["Gold"] * 20, ["Gold"] * 47 + ["Platinum"] * 3)}
     told = answers(store, _two((9, 9), (1, 1), **few), previous=["Platinum", "Gold"])["migration"]
     assert [row["subscriber_count"] for row in respectful(told, 15).rows] == [None] * 4
+
+
+def test_who_lost_a_segment_and_few_who_moved(store: Store) -> None:
+    before = {"previous_segment_name": (["Platinum"] * 50, ["Gold"] * 47 + ["Platinum"] * 3)}
+    people = _two((9, 9), (1, 1), **before)
+    lost = [person(None, None, 1.0, previous_segment_name="Gold") for _ in range(30)]
+    told = answers(store, people + lost, previous=["Platinum", "Gold"], minimum_group=15)["migration"]
+    (row,) = (row for row in told.rows if row["segment_name"] == "no segment")
+    assert (row["subscriber_count"], row["segment_rank"]) == (30, 3)
+    assert row["previous_share"] == pytest.approx(30 / 77)
+    # 33 of 130 are elsewhere.
+    assert told.reading[0].startswith("Of 130 subscribers with a segment before, 74.6 %")
+    # Without them 3 are: that may not be told, nor a share that it could be reckoned from.
+    told = answers(store, people, previous=["Platinum", "Gold"], minimum_group=15)["migration"]
+    assert told.reading == ("Of 100 subscribers with a segment before, too few moved to say how many.",)
+    assert any("not matched" in note for note in told.notes)
+
+
+def test_intervals_are_drawn_of_churn_and_of_satisfaction(store: Store) -> None:
+    import vl_convert
+
+    from subsight.surfaces.report.rendering import spec
+
+    both = {"is_churned": ([True] * 40 + [False] * 10, [True] * 5 + [False] * 45),
+            "satisfaction_cluster": ([1] * 45 + [0] * 5, [0] * 40 + [1] * 10)}  # fmt: skip
+    people = _two((9, 9), (1, 1), **both)
+    drawn = spec(answers(store, people)["retention"])
+    assert drawn is not None
+    svg = vl_convert.vegalite_to_svg(drawn, allowed_base_urls=[])
+    assert [svg.count(f">{word} share<") for word in ("churned", "less satisfied")] == [1, 1]
+    # A line over the interval of each segment, as long as it is: 0.8 of 50 and 0.1 of 50.
+    lines = re.findall(
+        r'<line transform="translate\(([\d.]+),[\d.]+\)" x2="([-\d.]+)" y2="0"[^>]*stroke-width="3"', svg
+    )
+    lengths = [abs(float(length)) for _, length in lines]
+    wide, narrow = (wilson(share, 50)[1] - wilson(share, 50)[0] for share in (0.8, 0.1))
+    assert len(lengths) == 4
+    assert lengths[0] / lengths[1] == pytest.approx(wide / narrow, rel=0.01)
+    # Where all of it is too small to tell there is nothing to draw.
+    assert answers(store, people, minimum_group=60)["retention"].chart is None

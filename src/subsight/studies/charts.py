@@ -6,11 +6,11 @@ The data are the answer's rows; colours, fonts and sizes belong to the surface t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from subsight.units import unit_of
 
-__all__ = ["bars", "below", "facet", "flows", "heat", "histogram", "layers", "lines", "points"]
+__all__ = ["bars", "below", "facet", "flows", "heat", "histogram", "intervals", "layers", "lines", "points"]
 
 Spec = dict[str, Any]
 _TITLES = {"bytes": "bytes", "ms": "ms", "s": "seconds", "kbps": "kbps", "share": "share"}
@@ -96,10 +96,10 @@ def points(x: str, y: str, *, colour: str | None = None, size: str | None = None
 def heat(
     x: str, y: str, value: str, *, diverging: bool = False, reach: float = 1, text: str | None = ".2f"
 ) -> Spec:
-    """A grid of cells coloured by a quantity; a `diverging` one runs over 0 from -`reach` to `reach`."""
+    """A grid of cells coloured by a quantity; a `diverging` one from -`reach` over 0 to `reach`."""
     colour: Spec = {"field": value, "type": "quantitative", "title": _title(value)}
     colour["scale"] = (
-        {"scheme": "blueorange", "domain": [-reach, reach], "domainMid": 0}
+        {"scheme": "blueorange", "domain": [-reach, reach], "domainMid": 0, "clamp": True}
         if diverging
         else {"scheme": "blues"}
     )
@@ -144,59 +144,119 @@ def histogram(low: str, high: str, value: str, *, log: bool = False, share: bool
     }
 
 
-def flows(source: str, source_rank: str, target: str, target_rank: str) -> Spec:
+_GAP: Final = 0.035
+"""The space between two groups of one side, as a share of all that flows."""
+_STEPS: Final = 40
+_WIDE: Final = 440
+"""Pixels across for which room is left for names: surfaces that are wider only give them more."""
+
+
+def flows(source: str, source_rank: str, target: str, target_rank: str, names: Sequence[str]) -> Spec:
     """Bands from groups on the left to groups on the right, as wide as the subscribers who took that way.
 
     Rows hold a way each: both groups, their ranks (from the top) and `subscriber_count`; null is left out.
+    A name of `names` has one colour on both sides.
     """
-    value = "subscriber_count"
-
-    def stacked(name: str, *order: str) -> list[Spec]:
-        end = {"op": "sum", "field": value, "as": f"{name}_end"}
-        sort = [{"field": rank} for rank in order]
-        begin = {"calculate": f"datum.{name}_end - datum.{value}", "as": f"{name}_begin"}
-        return [{"window": [end], "sort": sort, "frame": [None, 0]}, begin]
-
-    def along(edge: str) -> Spec:
-        bend = "datum.t * datum.t * (3 - 2 * datum.t)"
-        way = f"datum.left_{edge} + (datum.right_{edge} - datum.left_{edge}) * {bend}"
-        return {"calculate": way, "as": edge}
-
-    def labels(group: str, rank: str, side: Literal["left", "right"]) -> Spec:
-        total = {"aggregate": [{"op": "sum", "field": value, "as": value}], "groupby": [group, rank]}
-        middle = {"calculate": f"datum.{side}_end - datum.{value} / 2", "as": "middle"}
-        at, align, gap = (0, "right", -6) if side == "left" else (1, "left", 6)
-        return {
-            "transform": [total, *stacked(side, rank), middle],
-            "mark": {"type": "text", "align": align, "dx": gap, "fontSize": 12},
-            "encoding": {
-                "x": {"datum": at, "type": "quantitative"},
-                "y": {"field": "middle", "type": "quantitative"},
-                "text": {"field": group},
-            },
-        }
-
+    beside = min(7.5 * max(map(len, names), default=0) + 46, _WIDE / 3)
+    room = beside / (_WIDE - 2 * beside)
+    x: Spec = {"type": "quantitative", "axis": None, "scale": {"domain": [-room, 1 + room], "nice": False}}
+    y: Spec = {"type": "quantitative", "axis": None, "scale": {"reverse": True, "zero": False, "nice": False}}
+    colour: Spec = {"type": "nominal", "legend": None, "scale": {"domain": list(dict.fromkeys(names))}}
     bands: Spec = {
         "transform": [
-            *stacked("left", source_rank, target_rank),
-            *stacked("right", target_rank, source_rank),
-            {"calculate": "sequence(0, 1.001, 0.04)", "as": "t"},
-            {"flatten": ["t"]},
-            along("begin"),
-            along("end"),
+            {"calculate": f"sequence(0, {_STEPS + 1})", "as": "step"},
+            {"flatten": ["step"]},
+            {"calculate": f"datum.step / {_STEPS}", "as": "along"},
+            # Level at both ends, so that bands meet their groups at a right angle.
+            {"calculate": "datum.along * datum.along * (3 - 2 * datum.along)", "as": "bent"},
+            *(
+                {"calculate": f"datum.left_{e} + (datum.right_{e} - datum.left_{e}) * datum.bent", "as": e}
+                for e in ("top", "foot")
+            ),
         ],
-        "mark": {"type": "area", "opacity": 0.7},
+        "mark": {"type": "area", "opacity": 0.5},
         "encoding": {
-            "x": {"field": "t", "type": "quantitative", "axis": None},
-            "y": {"field": "begin", "type": "quantitative", "axis": None, "scale": {"reverse": True}},
-            "y2": {"field": "end"},
+            "x": x | {"field": "along"},
+            "y": y | {"field": "top"},
+            "y2": {"field": "foot"},
+            "color": colour | {"field": source},
             "detail": [{"field": source}, {"field": target}],
-            "color": {"field": source, "type": "nominal", "legend": None, "sort": None},
         },
     }
+    sides = [*_side("left", source, x, y, colour), *_side("right", target, x, y, colour)]
+    return {"transform": _places(source_rank, target_rank), "layer": [bands, *sides]}
+
+
+def _places(source_rank: str, target_rank: str) -> list[Spec]:
+    """Where each band begins and ends: stacked on either side, with gaps between groups, centred."""
+    value = "subscriber_count"
+    steps: list[Spec] = [
+        {"filter": f"isValid(datum.{value})"},
+        {"joinaggregate": [{"op": "sum", "field": value, "as": "all"}]},
+    ]
+    for side, ranks in (("left", (source_rank, target_rank)), ("right", (target_rank, source_rank))):
+        by = [{"field": rank} for rank in ranks]
+        lift = f"(datum.{side}_place - (datum.{side}_groups + 1) / 2) * {_GAP} * datum.all"
+        steps += [
+            {"window": [{"op": "sum", "field": value, "as": f"{side}_sum"}], "sort": by, "frame": [None, 0]},
+            {"window": [{"op": "dense_rank", "as": f"{side}_place"}], "sort": by[:1]},
+            {"joinaggregate": [{"op": "max", "field": f"{side}_place", "as": f"{side}_groups"}]},
+            {"calculate": f"datum.{side}_sum + {lift}", "as": f"{side}_foot"},
+            {"calculate": f"datum.{side}_foot - datum.{value}", "as": f"{side}_top"},
+        ]
+    return steps
+
+
+def _side(side: Literal["left", "right"], name: str, x: Spec, y: Spec, colour: Spec) -> list[Spec]:
+    """The groups of one side: a bar as high as all their bands, their name and their share beside it."""
+    is_left = side == "left"
+    edges = ("-0.03", "0", "-0.05") if is_left else ("1", "1.03", "1.05")
+    share = "datum.size / datum.all"
+    said = f"format({share}, {share} < 0.0095 ? '.1~%' : '.0%')"
+    steps: list[Spec] = [
+        {
+            "aggregate": [
+                {"op": "min", "field": f"{side}_top", "as": "top"},
+                {"op": "max", "field": f"{side}_foot", "as": "foot"},
+                {"op": "sum", "field": "subscriber_count", "as": "size"},
+                {"op": "max", "field": "all", "as": "all"},
+            ],
+            "groupby": [name],
+        },
+        {"calculate": "(datum.top + datum.foot) / 2", "as": "middle"},
+        {"calculate": f"datum.{name} + ' ' + {said}", "as": "words"},
+        *(
+            {"calculate": edge, "as": of}
+            for of, edge in zip(("inner", "outer", "beside"), edges, strict=True)
+        ),
+    ]
+    bar: Spec = {
+        "x": x | {"field": "inner"},
+        "x2": {"field": "outer"},
+        "y": y | {"field": "top"},
+        "y2": {"field": "foot"},
+        "color": colour | {"field": name},
+    }
+    text: Spec = {"x": x | {"field": "beside"}, "y": y | {"field": "middle"}, "text": {"field": "words"}}
+    mark = {"type": "text", "align": "right" if is_left else "left", "baseline": "middle"}
+    return [
+        {"transform": steps, "mark": {"type": "rect"}, "encoding": bar},
+        {"transform": list(steps), "mark": mark, "encoding": text},
+    ]
+
+
+def intervals(category: str, value: str, low: str, high: str) -> Spec:
+    """A point per category with a line over its interval, in the order of the rows."""
+    names = _category(category, "rows") | {"axis": {"labelLimit": 220}, "title": None}
+    # One title for both layers: it would otherwise name the ends too.
+    across = _quantity(value) | {"title": value.replace("_", " ")}
+    ends: Spec = {"x": across | {"field": low}, "x2": {"field": high}, "y": names}
+    point = {"type": "point", "filled": True, "size": 90, "opacity": 1}
     return {
-        "transform": [{"filter": f"isValid(datum.{value})"}],
-        "layer": [bands, labels(source, source_rank, "left"), labels(target, target_rank, "right")],
+        "layer": [
+            {"mark": {"type": "rule", "strokeWidth": 3, "strokeDash": [1, 0]}, "encoding": ends},
+            {"mark": point, "encoding": {"x": across, "y": names}},
+        ]
     }
 
 

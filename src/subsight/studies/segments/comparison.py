@@ -22,6 +22,8 @@ _TEXT: Final = {
 }
 # Cohen 1988: eta squared of f = 0.1, 0.25, 0.4; an association of 0.1, 0.3, 0.5.
 _STRENGTHS: Final = {"eta squared": (0.01, 0.059, 0.138), "Cramer's V": (0.1, 0.3, 0.5)}
+_FARTHEST: Final = 3
+"""z units beyond which a colour of the heat map says no more: one segment far out would pale the others."""
 _ROLES: Final = {True: "made of it", False: "only describes"}
 
 
@@ -68,10 +70,13 @@ def _profile(inputs: SegmentInputs) -> Answer:
         for name in dict.fromkeys(row["segment_name"] for row in shown)
     ]
     reach = max([1.0, *(abs(row["difference_z"]) for row in shown)])
-    chart = charts.heat("segment_name", "measure", "difference_z", diverging=True, reach=math.ceil(reach))
+    chart = charts.heat(
+        "segment_name", "measure", "difference_z", diverging=True, reach=min(math.ceil(reach), _FARTHEST)
+    )
     notes = (
         "difference_z: the segment's mean minus the mean of all who are in one, in population standard "
         "deviations of all. Of a category, the share of each level that is the commonest of some segment.",
+        f"Colours end at {_FARTHEST} on either side.",
     )
     return Answer(
         "segments.profile", _TEXT["profile"], rows, tuple(reading), chart if rows else None,

@@ -194,8 +194,8 @@ def _retention(inputs: SegmentInputs) -> Answer:
     if not groups:
         return _answer("retention", [], ["Neither a churn flag nor satisfaction is known of anybody here."])
     rows = []
-    for i, name in enumerate(members.names(inputs)):
-        row: dict[str, Any] = {"segment_name": name, "subscriber_count": members.sizes(inputs)[i]}
+    for i, (name, count) in enumerate(zip(members.names(inputs), members.sizes(inputs), strict=True)):
+        row: dict[str, Any] = {"segment_name": name, "subscriber_count": count}
         for risk, found in groups.items():
             share = whole_share(found[i], inputs.settings.minimum_group)
             low, high = wilson(found[i].mean, found[i].count) if share is not None else (None, None)
@@ -203,8 +203,12 @@ def _retention(inputs: SegmentInputs) -> Answer:
             row[f"{risk}_known_count"] = found[i].count
         rows.append(row)
     reading = [_extremes(rows, risk, inputs.settings.minimum_group) for risk in groups]
-    first = next(iter(groups))
-    chart = charts.bars("segment_name", f"{first}_share")
+    shown = [risk for risk in groups if any(row[f"{risk}_share"] is not None for row in rows)]
+    panels = [
+        charts.intervals("segment_name", *(f"{risk}{side}_share" for side in ("", "_low", "_high")))
+        for risk in shown
+    ]
+    chart = charts.below(*panels) if panels else None
     notes = (
         "Intervals: 95 %, Wilson. A flag says who left when the table was made, not who will. Less "
         "satisfied: in the less satisfied of the two groups of the satisfaction study.",
