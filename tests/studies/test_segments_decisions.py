@@ -207,3 +207,26 @@ def test_intervals_are_drawn_of_churn_and_of_satisfaction(store: Store) -> None:
     assert lengths[0] / lengths[1] == pytest.approx(wide / narrow, rel=0.01)
     # Where all of it is too small to tell there is nothing to draw.
     assert answers(store, people, minimum_group=60)["retention"].chart is None
+
+
+@pytest.mark.spark
+def test_each_engine_tells_the_same(store: Store, spark_store: Store) -> None:
+    more = {
+        "is_churned": ([True] * 40 + [None] * 10, [False] * 45 + [True] * 5),
+        "satisfaction_cluster": ([1] * 45 + [0] * 5, [0] * 40 + [None] * 10),
+        "previous_segment_name": (["Platinum"] * 30 + ["Gold"] * 20, ["Gold"] * 45 + [None] * 5),
+        "region": (["1"] * 20 + ["2.5"] * 30, ["3"] * 50),
+        "plan": (["A"] * 30 + ["B"] * 20, ["B"] * 40 + [None] * 10),
+    }
+    people = _two((2000, 9e6), (100, 1e6), **more)
+    people += [person(None, 5.0, 1.0, region="Lagos", previous_segment_name="Gold") for _ in range(20)]
+    fitted = record([{"name": "region", "kind": "number"}], region="numeric", fit={"descriptors": ["plan"]})
+    here, there = (answers(engine, people, fitted, ["Platinum", "Gold"]) for engine in (store, spark_store))
+    for name, told in here.items():
+        assert there[name].reading == told.reading
+        for one, other in zip(there[name].rows, told.rows, strict=True):
+            close = {
+                k: pytest.approx(v, rel=1e-9, abs=1e-12) if isinstance(v, float) else v
+                for k, v in other.items()
+            }
+            assert one == close, name
