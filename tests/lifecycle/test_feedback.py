@@ -177,9 +177,11 @@ def test_the_planted_drivers_of_the_answers_are_recovered(
     version = Registry(insight.workspace).get("feedback")
     weights = version.record["parameters"]["coefficients"]
     # What a bad cell or handset does to quality lowers answers; nothing else was planted.
-    quality = {name: weights[name] for name in ("rtt_ms", "tcp_retransmission_bytes", "throughput_kbps")}
-    assert quality["throughput_kbps"] > 0
-    assert quality["rtt_ms"] < 0
+    # Throughput is no test: its shares of time tell the same, and the weight is divided among them.
+    # Under eight keys, which decide who is held out, these were below -0.23 and -0.08 where the effect
+    # is planted, and within 0.05 of nothing where it is not.
+    assert weights["rtt_ms"] < -0.1
+    assert weights["tcp_retransmission_bytes"] < -0.05
     fit = version.record["fit"]
     assert fit["mae"] < fit["baseline_mae"]
     assert version.entry["is_promotable"]
@@ -201,7 +203,9 @@ def test_the_planted_drivers_of_the_answers_are_recovered(
     assert np.corrcoef(predicted, experience)[0, 1] > 0.5
 
 
-def test_answers_without_a_driver_find_none(tmp_path: Path) -> None:
+def test_answers_without_a_driver_find_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The key decides who is held out: an interval of 95 % excludes nothing for one key in twenty.
+    monkeypatch.setenv("SUBSIGHT_KEY", "0" * 32)
     operator = Operator(subscribers=3000, sessions=30_000, seed=12, experience_effect=0)
     made = simulate(operator, tmp_path / "operator")
     insight = subsight.open(tmp_path / "ws")
