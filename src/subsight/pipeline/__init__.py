@@ -42,16 +42,22 @@ def inspect(path: Path, settings: Settings, mapping_file: str | None = None) -> 
     with _store(settings) as store:
         chosen = mapping.read(mapping_file) if mapping_file else None
         found = inspection.inspect(store, file, settings, chosen)
-    if found.lacking:
-        with suppress(MappingError):
-            known = subscriber_columns.choose(file).mapping
-            lacking = MappingError(
-                f"{path.name} is no file of sessions",
-                found=f"a table of subscribers, by the mapping {known.name}",
-                do=f"subsight ingest subscribers {path} --workspace WS",
-            )
-            return replace(found, lacking=lacking)
+    if found.lacking and (known := _known_table(file)):
+        lacking = MappingError(
+            f"{path.name} is no file of sessions",
+            found=f"a table of subscribers, by the mapping {known}",
+            do=f"subsight ingest subscribers {path} --workspace WS",
+        )
+        return replace(found, lacking=lacking)
     return found
+
+
+def _known_table(file: files.InputFile) -> str | None:
+    """The mapping by which a file is a table of subscribers; a proposed one is no proof of that."""
+    with suppress(MappingError):
+        known = subscriber_columns.choose(file).mapping
+        return known.name if known.name != "proposed" and known["tenure_days"] else None
+    return None
 
 
 def _store(settings: Settings, scratch: Path | None = None) -> Store:
