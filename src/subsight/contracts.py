@@ -37,7 +37,7 @@ class Column:
     low: float | None = None
     high: float | None = None
     required: bool = False
-    identifier: Literal["msisdn", "imsi", "imei", "subscriber"] | None = None
+    identifier: Literal["msisdn", "imsi", "imei", "subscriber", "address"] | None = None
     derived: bool = False
     internal: bool = False
 

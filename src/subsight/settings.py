@@ -65,6 +65,27 @@ class Settings(BaseSettings):
         min_length=1,
         description="names of the segments, first that of the longest tenure and largest volume",
     )
+    customer_networks: list[str] = Field(
+        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"],
+        description="networks (CIDR) whose addresses are customers'; by default the private and shared ones",
+    )
+    classification_rules: str = Field(
+        "", description="TOML file with rules of your own that name services (docs/classification.md)"
+    )
+    port_registry: str = Field(
+        "", description="IANA's service-names-port-numbers.csv to use instead of the one that is carried"
+    )
+    as_of: str = Field(
+        "",
+        pattern=r"^(\d{4}-\d{2}-\d{2})?$",
+        description="local date that recency is counted from; by default the last one seen",
+    )
+    period_days: int = Field(7, ge=1, description="length of the period that is compared with the one before")
+    rfm_cuts: dict[str, list[float]] = Field(
+        {},
+        description="ascending thresholds for recency_days, active_days, flow_count and total_bytes; "
+        "by default quintiles",
+    )
     minimum_r2: float = Field(
         0.0, le=1, description="a trained model that explains less on held-out subscribers is not promoted"
     )

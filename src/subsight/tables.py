@@ -6,7 +6,16 @@ from typing import Final
 
 from subsight.contracts import Column, Contract
 
-__all__ = ["CONTRACTS", "FEEDBACK", "SESSIONS", "SUBSCRIBERS", "THROUGHPUT_SHARES"]
+__all__ = [
+    "CONTRACTS",
+    "FEEDBACK",
+    "FLOWS",
+    "LEASES",
+    "SESSIONS",
+    "SUBSCRIBERS",
+    "THROUGHPUT_SHARES",
+    "USAGE",
+]
 
 _DL_BANDS = (("below_50", "below 50"), ("50_to_250", "50 to 250"), ("250_to_1000", "250 to 1000"),
              ("above_1000", "above 1000"))  # fmt: skip
@@ -122,9 +131,87 @@ SUBSCRIBERS: Final = Contract(
     ),
 )  # fmt: skip
 
+FLOWS: Final = Contract(
+    "flows",
+    "one flow: packets between two addresses and ports by one protocol, in one or both directions",
+    (
+        Column("subscriber_id", "text", "pseudonym of the customer's address; null where neither side is one",
+               derived=True),
+        Column("customer_side", "text", "src or dst: which side is the customer's; null where neither is",
+               derived=True),
+        Column("first_seen_at", "instant", "first packet of the flow", required=True),
+        Column("last_seen_at", "instant", "last packet of the flow"),
+        Column("src_address", "text", "sender as 32 hex digits, IPv4 mapped (RFC 4291); a customer's is keyed",
+               required=True, identifier="address"),
+        Column("dst_address", "text", "receiver as 32 hex digits, IPv4 mapped; a customer's is keyed",
+               required=True, identifier="address"),
+        Column("src_port", "integer", "port of the sender; of ICMP the type", 0, 65_535),
+        Column("dst_port", "integer", "port of the receiver; of ICMP the code", 0, 65_535),
+        Column("protocol", "integer", "IANA number of the protocol above IP: 6 is TCP, 17 is UDP", 0, 255,
+               required=True),
+        Column("src_to_dst_bytes", "integer", "volume from sender to receiver, times the sampling rate", 0,
+               required=True),
+        Column("dst_to_src_bytes", "integer", "volume back; null where the record tells one direction", 0),
+        Column("src_to_dst_packets", "integer", "packets from sender to receiver, times the sampling rate", 0),
+        Column("dst_to_src_packets", "integer", "packets back; null where the record tells one direction", 0),
+        Column("exporter", "text", "what reported the flow: a router's address, a probe, a site"),
+        Column("sampling_rate", "integer", "packets of which one was looked at; 1 is all of them", 1),
+        Column("application", "text", "application as deep packet inspection labelled it"),
+        Column("application_category", "text", "category as deep packet inspection labelled it"),
+        Column("application_method", "text", "how the label was found, such as DPI or Match by port"),
+        Column("subscriber_hash", "integer", "unkeyed 52-bit hash of the identifier: breaks every tie",
+               derived=True, internal=True),
+        Column("record", "integer", "number of the record in its input", 1, derived=True, internal=True),
+    ),
+)  # fmt: skip
+
+LEASES: Final = Contract(
+    "leases",
+    "one address, or a block of its ports, that was one subscriber's for a time (RADIUS, DHCP, CGNAT)",
+    (
+        Column("address", "text", "the address as 32 hex digits, IPv4 mapped, keyed", required=True,
+               identifier="address"),
+        Column("port_from", "integer", "first port of the block; null for all ports", 0, 65_535),
+        Column("port_to", "integer", "last port of the block; null for all ports", 0, 65_535),
+        Column("subscriber_id", "text", "pseudonym of the MSISDN or customer number", required=True,
+               identifier="subscriber"),
+        Column("from_at", "instant", "when the lease began", required=True),
+        Column("to_at", "instant", "when it ended, which is no longer part of it; null while it goes on"),
+        Column("subscriber_hash", "integer", "unkeyed 52-bit hash of the identifier: breaks every tie",
+               derived=True, internal=True),
+    ),
+)  # fmt: skip
+
+USAGE: Final = Contract(
+    "usage",
+    "what one subscriber did in one hour by one service: the sums that flow studies are made of",
+    (
+        Column("subscriber_id", "text", "pseudonym; null where nobody could be named"),
+        Column("subscriber_hash", "integer", "unkeyed 52-bit hash of the identifier: breaks every tie",
+               internal=True),
+        Column("hour_at", "instant", "the instant at which the local hour began"),
+        Column("local_date", "date", "calendar date of that hour in the operator's time zone"),
+        Column("local_hour", "integer", "that hour in the operator's time zone", 0, 23),
+        Column("protocol", "integer", "IANA number of the protocol above IP", 0, 255),
+        Column("service", "text", "service, such as https or BitTorrent"),
+        Column("category", "text", "category of the service, such as Web or Video"),
+        Column("application", "text", "application of the xDR studies that the category rolls up to"),
+        Column("method", "text", "how the service is known: inspection, rule, port or unknown"),
+        Column("confidence", "text", "sure, likely or guess; null where unknown"),
+        Column("exporter", "text", "what reported the flows"),
+        Column("flow_count", "integer", "flows that began in the hour", 0),
+        Column("dl_bytes", "integer", "volume towards the subscriber; of unnamed ones from dst to src", 0),
+        Column("ul_bytes", "integer", "volume from the subscriber; of unnamed ones from src to dst", 0),
+        Column("dl_packets", "integer", "packets towards the subscriber", 0),
+        Column("ul_packets", "integer", "packets from the subscriber", 0),
+        Column("first_seen_at", "instant", "earliest first packet"),
+        Column("last_seen_at", "instant", "latest last packet"),
+    ),
+)  # fmt: skip
+
 THROUGHPUT_SHARES: Final = tuple(
     tuple(column.name for column in _bands(direction, bands))
     for direction, bands in (("dl", _DL_BANDS), ("ul", _UL_BANDS))
 )
 
-CONTRACTS: Final = {contract.name: contract for contract in (SESSIONS, FEEDBACK, SUBSCRIBERS)}
+CONTRACTS: Final = {contract.name: contract for contract in (SESSIONS, FEEDBACK, SUBSCRIBERS, FLOWS, LEASES)}
