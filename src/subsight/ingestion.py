@@ -17,9 +17,20 @@ import narwhals as nw
 
 from subsight.errors import ConfigurationError, InputError
 from subsight.settings import Settings
-from subsight.sources import feedback, files, inspection, mapping, subscriber_columns, subscribers, xdr
+from subsight.sources import (
+    feedback,
+    files,
+    flow_columns,
+    flows,
+    inspection,
+    leases,
+    mapping,
+    subscriber_columns,
+    subscribers,
+    xdr,
+)
 from subsight.sources.checks import Decisions
-from subsight.store import Store, open_store
+from subsight.store import Frame, Store, open_store
 from subsight.workspace import Batch, Workspace, content_hash
 
 __all__ = ["KINDS", "Ingested", "ingest", "into"]
@@ -55,11 +66,15 @@ class _Input:
 
 @dataclass(frozen=True)
 class _Read:
-    """A file read: rows and rejects, lines that are in neither, and what the manifest says of it."""
+    """A file read: rows and rejects, lines that are in neither, and what the manifest says of it.
+
+    `noted` says more of the rows once they are written, where saying it before would compute them twice.
+    """
 
     reading: xdr.Reading
     ragged: list[tuple[int, str]]
     facts: Mapping[str, Any]
+    noted: Callable[[Store, Frame], dict[str, Any]] | None = None
 
 
 def _sessions(given: _Input) -> _Read:
@@ -102,10 +117,26 @@ def _subscribers(given: _Input) -> _Read:
     return _Read(found.reading, found.ragged, _facts(choice, found.decisions))
 
 
+def _flows(given: _Input) -> _Read:
+    choice = given.chosen and inspection.Choice(given.chosen)
+    choice = choice or flow_columns.choose(given.file, "flows")
+    found = flows.read(given.store, given.file, choice.mapping, given.settings, given.workspace.key())
+    return _Read(found.reading, found.ragged, _facts(choice, found.decisions), flows.noted)
+
+
+def _leases(given: _Input) -> _Read:
+    choice = given.chosen and inspection.Choice(given.chosen)
+    choice = choice or flow_columns.choose(given.file, "leases")
+    found = leases.read(given.store, given.file, choice.mapping, given.settings, given.workspace.key())
+    return _Read(found.reading, found.ragged, _facts(choice, found.decisions), leases.noted)
+
+
 KINDS: Final[Mapping[str, tuple[str, Callable[[_Input], _Read]]]] = {
     "xdr": ("sessions", _sessions),
     "feedback": ("feedback", _feedback),
     "subscribers": ("subscribers", _subscribers),
+    "flows": ("flows", _flows),
+    "leases": ("leases", _leases),
 }
 """By the name that `ingest` takes: the table that the rows go to, and the reader."""
 
@@ -180,12 +211,17 @@ def _ingest_file(
     rejected = store.write(found.reading.rejects, batch.rejects, order_by=["record"]) + len(found.ragged)
     reasons = xdr.reject_reasons(store, found.reading.rejects, found.ragged)
     _refuse_if_mostly_rejected(path, accepted, rejected, reasons, settings, batch)
-    without = found.reading.rows.filter(nw.col("subscriber_id").is_null()).select(count=nw.len())
+    rows = store.read([batch.rows])
+    without = rows.filter(nw.col("subscriber_id").is_null()).select(count=nw.len())
+    noted = found.noted(store, rows) if found.noted else {"findings": []}
+    findings = [*found.facts["findings"], *noted.pop("findings")]
     manifest = {
         "name": path.name,
         "content": content,
         "ingested_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **found.facts,
+        **noted,
+        "findings": findings,
         "records": accepted + rejected,
         "accepted": accepted,
         "rejected": rejected,

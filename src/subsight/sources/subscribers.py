@@ -12,20 +12,18 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.errors import MappingError
-from subsight.privacy import LOST, PHONE, WHOLE
 from subsight.settings import Settings
-from subsight.sources import subscriber_checks, xdr
+from subsight.sources import identifiers, subscriber_checks, xdr
 from subsight.sources.checks import CONTROL, Decisions
 from subsight.sources.files import InputFile
 from subsight.sources.mapping import Mapping
 from subsight.sources.subscriber_checks import FLAGS, NUMBERS, ROUNDED, TEXTS
-from subsight.store import Digits, Frame, Number, OrderHash, Pseudonym, RecordHash, Scalar, Store, Text
+from subsight.store import Digits, Frame, Number, RecordHash, Scalar, Store, Text
 from subsight.tables import SUBSCRIBERS
 from subsight.units import factor
 
 __all__ = ["Read", "read"]
 
-_PSEUDONYM: Final = "^[0-9a-f]{32}$"
 _TRUE: Final = r"(?i)^(?:1(?:\.0+)?|true|yes)$"
 _FALSE: Final = r"(?i)^(?:0(?:\.0+)?|false|no)$"
 _EXACT: Final = 2.0**53
@@ -62,7 +60,7 @@ def read(
     xdr.note_absent(mapping, places, decisions)
     for refusal in decisions.refusals:
         raise refusal
-    frame = _named(store, _canonical(parsed, places, decisions), settings, key)
+    frame = identifiers.named(store, _canonical(parsed, places, decisions), settings, key)
     judged = store.keep(frame.with_columns(fault=_fault(places, decisions)))
     judged = _without_rivals(store, judged)
     rows = judged.filter(nw.col("fault").is_null()).select(*(column.name for column in SUBSCRIBERS))
@@ -101,11 +99,11 @@ def _parsed(store: Store, raw: Frame, places: dict[str, int]) -> Frame:
     given |= {name: Number(f"c{places[name]}") for name in NUMBERS if name in places}
     given["digits"] = Digits("subscriber_id_text")
     frame = store.derive(raw.with_columns(**texts), given)
-    columns: dict[str, Any] = {"identifier": _identifier()}
+    columns: dict[str, Any] = {"identifier": identifiers.identifier()}
     for name in places:
         text = nw.col(f"{name}_given")
         if name in TEXTS:
-            columns[name] = _without_point(text)
+            columns[name] = identifiers.without_point(text)
         elif name in FLAGS:
             columns[name] = nw.when(text.str.contains(_TRUE)).then(nw.lit(value=True)).otherwise(
                 nw.when(text.str.contains(_FALSE)).then(nw.lit(value=False))
@@ -130,21 +128,6 @@ def _as_text(source: str, kind: Any, *, is_name: bool) -> Any:
     return nw.when(is_whole).then(value.cast(nw.Int64).cast(nw.String)).otherwise(other)
 
 
-def _without_point(text: Any) -> Any:
-    return nw.when(text.str.contains(WHOLE)).then(text.str.replace_all(r"\.0+$", "")).otherwise(text)
-
-
-def _identifier() -> Any:
-    """What a subscriber is called before the name is keyed (see `privacy.subscriber`)."""
-    text, digits = nw.col("subscriber_id_given"), xdr.msisdn("digits")
-    length = digits.str.len_chars()
-    is_phone = text.str.contains(PHONE) & (length >= 7) & (length <= 15)
-    exact = nw.when(~text.str.contains(LOST)).then(_without_point(text))
-    lower = text.str.to_lowercase()
-    other = nw.when(is_phone).then(digits).otherwise(exact)
-    return nw.when(lower.str.contains(_PSEUDONYM)).then(lower).otherwise(other)
-
-
 # From values to rows
 
 
@@ -162,17 +145,6 @@ def _canonical(parsed: Frame, places: dict[str, int], decisions: Decisions) -> F
         elif column.name in decisions.garbled:
             columns[column.name] = nw.when(~value.str.contains(CONTROL)).then(value)
     return parsed.with_columns(**columns)
-
-
-def _named(store: Store, frame: Frame, settings: Settings, key: bytes) -> Frame:
-    """Adds the order hash of the clear identifier, and the name under which the subscriber is kept."""
-    keyed: dict[str, Scalar] = {"subscriber_hash": OrderHash("identifier")}
-    if settings.identifiers == "clear":
-        return store.derive(frame, keyed).with_columns(subscriber_id=nw.col("identifier"))
-    frame = store.derive(frame, keyed | {"keyed": Pseudonym("identifier", key)})
-    is_pseudonym = nw.col("identifier").str.contains(_PSEUDONYM)
-    named = nw.when(is_pseudonym).then(nw.col("identifier")).otherwise(nw.col("keyed"))
-    return frame.with_columns(subscriber_id=named)
 
 
 def _fault(places: dict[str, int], decisions: Decisions) -> Any:

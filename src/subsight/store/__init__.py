@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "Address",
     "CsvFormat",
     "Digits",
     "Frame",
+    "HourStart",
     "Instant",
     "LocalDate",
     "LocalHour",
@@ -80,6 +82,17 @@ class Digits(Scalar):
 
 
 @dataclass(frozen=True)
+class Address(Scalar):
+    """An IP address as 32 lower-case hex digits, IPv4 mapped into IPv6 (RFC 4291, 2.5.5.2).
+
+    Reads dotted IPv4, IPv6 in any text form (RFC 4291, 2.2; a zone is cut off) and the 32 digits
+    themselves; null where the text is none of them.
+    """
+
+    column: str
+
+
+@dataclass(frozen=True)
 class Pseudonym(Scalar):
     """HMAC-SHA256 of a text column under `key`, first 32 hex digits."""
 
@@ -118,6 +131,17 @@ class LocalHour(Scalar):
 
 
 @dataclass(frozen=True)
+class HourStart(Scalar):
+    """The instant at which the local hour of an instant began, in an IANA time zone.
+
+    An hour that a clock set back repeats is two, and offsets of half an hour are kept.
+    """
+
+    column: str
+    zone: str
+
+
+@dataclass(frozen=True)
 class Seconds(Scalar):
     """Seconds from one instant to another."""
 
@@ -139,6 +163,20 @@ EPOCHS = {"epoch_s": 1e6, "epoch_ms": 1e3, "epoch_us": 1.0}
 
 LATEST_EPOCH = 253_402_300_799e6
 """The end of the year 9999 in microseconds: engines differ beyond it."""
+
+MAPPED = "00000000000000000000ffff"
+"""What stands before an IPv4 address in an IPv6 one."""
+
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+DOTTED = rf"{_OCTET}(?:[.]{_OCTET}){{3}}"
+"""A dotted IPv4 address."""
+
+_GROUP = "[0-9a-f]{1,4}"
+GROUPS = (
+    rf"(?:(?:{_GROUP}:){{7}}{_GROUP}|(?:{_GROUP}:){{6}}{DOTTED}"
+    rf"|(?:{_GROUP}(?::{_GROUP}){{0,6}})?::(?:(?:{_GROUP}:){{0,6}}(?:{_GROUP}|{DOTTED}))?)"
+)
+"""An IPv6 address by its shape: groups are counted apart."""
 
 SWALLOWED = "behind a quote that is not closed"
 """What `ragged_lines` says of a line that stands in no record."""
