@@ -85,7 +85,7 @@ def test_positions_tell_repeated_headers_apart() -> None:
     ("text", "message"),
     [
         ("name = ", "is not TOML"),
-        ('table = "flows"', "maps an unknown table(.|\n)*found: flows"),
+        ('table = "journeys"', "maps an unknown table(.|\n)*found: journeys"),
         ('[columns.colour]\nsource = "Colour"', "maps colour, which is no column of sessions"),
         ('[columns.local_date]\nsource = "Day"', "maps local_date, which is no column"),
         ('[columns.rtt_dl_ms]\nsource = "RTT"\nunit = "kB"', "a unit that it cannot have(.|\n)*found: kB"),

@@ -298,7 +298,7 @@ def noted(store: Store, rows: Frame) -> dict[str, Any]:
     counts = {name: int(row[name] or 0) for name in ("unnamed", "both", "sampled", "one_way", "light")}
     decisions = Decisions()
     said = {
-        "both": ("subscriber_id", "two customers", "note", "flows between two customers count as the sender's"),
+        "both": ("subscriber_id", "two customers", "note", "flows of two customers count as the sender's"),
         "sampled": ("src_to_dst_bytes", "sampling", "note", "volumes are estimates: times the sampling rate"),
         "one_way": ("dst_to_src_bytes", "direction", "note", "records tell one direction of a flow"),
         "light": ("src_to_dst_bytes", "size", "warning", "below 20 bytes a packet, which no packet has"),

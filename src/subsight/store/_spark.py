@@ -18,11 +18,8 @@ import narwhals as nw
 from subsight.errors import ConfigurationError, InputError
 from subsight.privacy import pseudonym
 from subsight.store import (
-    DOTTED,
     EPOCHS,
-    GROUPS,
     LATEST_EPOCH,
-    MAPPED,
     MISSING_WORDS,
     Address,
     CsvFormat,
@@ -52,6 +49,8 @@ except ImportError as error:
     raise ConfigurationError(
         "the Spark engine is not installed", found=str(error), do="install the extra: subsight[spark]"
     ) from error
+
+from subsight.store._spark_addresses import address
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -323,27 +322,7 @@ class SparkStore(Store):
 
     @_sql.register
     def _(self, scalar: Address, types: Mapping[str, str]) -> Column:
-        text = F.lower(_trimmed(_column(scalar.column).cast("string")))
-        dotted = F.regexp_extract(text, f"({DOTTED})$", 1)
-        octets = [F.element_at(F.split(dotted, "[.]"), i).try_cast("int") for i in (1, 2, 3, 4)]
-        hexed = F.lower(F.concat(*(F.lpad(F.hex(octet), 2, "0") for octet in octets)))
-        bare = F.regexp_replace(text, "%.*$", "")
-        stem = F.substring(bare, F.lit(1), F.length(bare) - F.length(dotted))
-        tail = F.concat(F.substring(hexed, 1, 4), F.lit(":"), F.substring(hexed, 5, 4))
-        groups = F.when(F.contains(bare, F.lit(".")), F.concat(stem, tail)).otherwise(bare)
-        halves = [
-            F.filter(F.split(F.split_part(groups, F.lit("::"), F.lit(i)), ":"), lambda g: g != "")
-            for i in (1, 2)
-        ]
-        left, right = (F.array_join(F.transform(half, lambda g: F.lpad(g, 4, "0")), "") for half in halves)
-        count = F.size(halves[0]) + F.size(halves[1])
-        filled = F.concat(left, F.repeat(F.lit("0"), 4 * (8 - count)), right)
-        is_whole = F.when(F.contains(groups, F.lit("::")), count < 8).otherwise(count == 8)
-        return (
-            F.when(text.rlike(f"^{DOTTED}$"), F.concat(F.lit(MAPPED), hexed))
-            .when(text.rlike("^[0-9a-f]{32}$"), text)
-            .when(bare.rlike(f"^{GROUPS}$") & is_whole, filled)
-        )
+        return address(_trimmed(_column(scalar.column).cast("string")))
 
     @_sql.register
     def _(self, scalar: Seconds, types: Mapping[str, str]) -> Column:
