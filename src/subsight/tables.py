@@ -199,6 +199,8 @@ USAGE: Final = Contract(
         Column("method", "text", "how the service is known: inspection, rule, port or unknown"),
         Column("confidence", "text", "sure, likely or guess; null where unknown"),
         Column("exporter", "text", "what reported the flows"),
+        Column("attribution", "text", "how the subscriber is known: lease or address; ambiguous or no lease "
+               "where nobody is; null where neither address is a customer's"),
         Column("flow_count", "integer", "flows that began in the hour", 0),
         Column("dl_bytes", "integer", "volume towards the subscriber; of unnamed ones from dst to src", 0),
         Column("ul_bytes", "integer", "volume from the subscriber; of unnamed ones from src to dst", 0),

@@ -136,7 +136,7 @@ class Workspace:
         for staged in (self.path / "runs").glob(".staged-*"):
             shutil.rmtree(staged, ignore_errors=True)
         # Only where a run or an ingest writes: models, keys and audit have writers of their own.
-        for place in ("", "batches/**/", "rejects/**/", "runs/**/"):
+        for place in ("", "batches/**/", "rejects/**/", "partials/**/", "runs/**/"):
             for partial in self.path.glob(f"{place}.*.partial"):
                 partial.unlink(missing_ok=True)
 
@@ -201,6 +201,18 @@ class Workspace:
         target = batch.rows.with_suffix(".json")
         write_atomically(target, json.dumps(manifest, indent=1, ensure_ascii=False))
         return self._batch(batch.table, batch.content, manifest)
+
+    # Partials: what was computed from one batch, kept so that no run reads the same rows twice.
+
+    def partial(self, batch: Batch, name: str, digest: str) -> Path:
+        """Where what `digest` describes was, or will be, computed from a batch; other digests are of before."""
+        return self.path / "partials" / batch.table / f"{batch.content}.{name}.{digest}.parquet"
+
+    def forget_partials(self, batch: Batch, digest: str) -> None:
+        """Removes what was computed from a batch in other ways than `digest` says."""
+        for path in (self.path / "partials" / batch.table).glob(f"{batch.content}.*.parquet"):
+            if path.suffixes[-2] != f".{digest}":
+                path.unlink(missing_ok=True)
 
     # Runs
 

@@ -1,0 +1,252 @@
+"""From flows to usage by hour, and what is said of it: network flow analytics as an area of a run.
+
+Each batch of flows is classified and summed once, to rows per subscriber, hour and service; a run reads
+those. Where leases, rules or the registry of ports change, the batches that they touch are summed anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from importlib import import_module
+from typing import Any, Final
+
+import narwhals as nw
+
+from subsight.answers import Answer
+from subsight.enrich import attribution, classification
+from subsight.errors import ConfigurationError, InputError
+from subsight.pipeline.publishing import Area, Context, quality_of
+from subsight.settings import Settings
+from subsight.store import Frame, HourStart, LocalDate, LocalHour, Store
+from subsight.studies.usage import Period, UsageInputs
+from subsight.tables import USAGE
+from subsight.workspace import Batch, Workspace
+
+__all__ = ["STUDIES", "Usage", "answer", "usage"]
+
+STUDIES: Final = ("traffic", "rfm", "trends")
+
+_FORMAT: Final = "1"
+"""Part of every digest: another way of summing is another partial."""
+_KEYS: Final = (
+    "subscriber_id", "subscriber_hash", "hour_at", "protocol", "service", "category", "application",
+    "method", "confidence", "exporter", "attribution",
+)  # fmt: skip
+_SUMS: Final = ("flow_count", "dl_bytes", "ul_bytes", "dl_packets", "ul_packets")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """All flows as usage by hour, the ports of unknown services, and what was read."""
+
+    rows: Frame
+    unknown_ports: Frame
+    batches: Sequence[Batch]
+    leases: Sequence[Batch]
+
+
+def usage(context: Context) -> Usage:
+    """The usage of every batch of flows, of which those that are not summed yet are.
+
+    Raises:
+        InputError: there are no flows.
+    """
+    store, workspace = context.store, context.workspace
+    batches, leases = workspace.batches("flows"), workspace.batches("leases")
+    if not batches:
+        raise InputError(
+            f"{workspace.path} holds no flows",
+            expected="at least one ingested input of flows",
+            do=f"subsight ingest flows FILE --workspace {workspace.path}",
+        )
+    tables = classification.tables(context.settings.classification_rules, context.settings.port_registry)
+    rows, ports = [], []
+    with context.clock.stage("classify"):
+        for i, batch in enumerate(batches):
+            held = [lease for lease in leases if _overlap(batch, lease)]
+            digest = _digest(tables.digest, batch, held)
+            names = [workspace.partial(batch, name, digest) for name in ("usage", "ports")]
+            if not all(path.exists() for path in names):
+                if context.clock.progress:
+                    context.clock.progress(f"classify {batch.manifest['name']} ({i + 1} of {len(batches)})")
+                _sum(store, workspace, batch, held if leases else None, tables, digest)
+            rows.append(names[0])
+            ports.append(names[1])
+    return Usage(store.read(rows), store.read(ports), batches, leases)
+
+
+def _overlap(batch: Batch, lease: Batch) -> bool:
+    """Whether a lease file can say anything of a batch."""
+    first, last = batch.manifest["first_at"], batch.manifest["last_at"]
+    begins, ends = lease.manifest["first_at"], lease.manifest["last_at"]
+    if first is None or begins is None:
+        return False
+    at = datetime.fromisoformat
+    return at(begins) <= at(last) and (ends is None or at(ends) > at(first))
+
+
+def _digest(tables: str, batch: Batch, leases: Sequence[Batch]) -> str:
+    parts = [_FORMAT, tables, batch.manifest["time_zone"], *(lease.content for lease in leases)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def _sum(
+    store: Store,
+    workspace: Workspace,
+    batch: Batch,
+    leases: Sequence[Batch] | None,
+    tables: classification.Tables,
+    digest: str,
+) -> None:
+    """Classifies a batch's flows and writes their sums; `leases` is None where addresses are subscribers."""
+    flows = store.read([batch.rows])
+    if leases is None:
+        named = attribution.by_address(flows)
+    elif leases:
+        named = attribution.attribute(store, flows, store.read([lease.rows for lease in leases]))
+    else:
+        named = attribution.unheld(flows)
+    zone = batch.manifest["time_zone"]
+    served = classification.with_services(store, named, tables)
+    served = store.derive(_by_side(served), {"hour_at": HourStart("first_seen_at", zone)})
+    target = workspace.partial(batch, "ports", digest)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    store.write(_unknown_ports(served), target)
+    summed = store.derive(
+        store.keep(_summed(served)),
+        {"local_date": LocalDate("hour_at", zone), "local_hour": LocalHour("hour_at", zone)},
+    )
+    store.write(summed.select(*(column.name for column in USAGE)), workspace.partial(batch, "usage", digest))
+    workspace.forget_partials(batch, digest)
+    store.forget()
+
+
+def _by_side(flows: Frame) -> Frame:
+    """Volumes as the subscriber sees them; of flows of nobody, as the sender does."""
+    is_dst = nw.col("customer_side") == "dst"
+    columns = {}
+    for what in ("bytes", "packets"):
+        there, back = nw.col(f"src_to_dst_{what}"), nw.col(f"dst_to_src_{what}")
+        columns[f"ul_{what}"] = nw.when(is_dst).then(back).otherwise(there)
+        columns[f"dl_{what}"] = nw.when(is_dst).then(there).otherwise(back)
+    named = nw.col("application_group").alias("application")
+    return flows.with_columns(**columns).drop("application").with_columns(named)
+
+
+def _total(name: str) -> Any:
+    return nw.col(name).cast(nw.Float64).fill_null(0.0).sum()
+
+
+def _summed(flows: Frame) -> Frame:
+    sums = {name: _total(name) for name in _SUMS if name != "flow_count"}
+    grouped = flows.group_by(*_KEYS).agg(
+        flow_count=nw.len(),
+        first_seen_at=nw.col("first_seen_at").min(),
+        last_seen_at=nw.col("last_seen_at").max(),
+        **sums,
+    )
+    return grouped.with_columns(**{name: nw.col(name).cast(nw.Int64) for name in _SUMS})
+
+
+def _unknown_ports(flows: Frame) -> Frame:
+    """Flows of unknown services by subscriber and port of what seems the service."""
+    unknown = flows.filter((nw.col("method") == "unknown") & ~nw.col("service_port").is_null())
+    grouped = unknown.group_by("subscriber_id", "protocol", "service_port").agg(
+        flow_count=nw.len(), dl=_total("dl_bytes"), ul=_total("ul_bytes")
+    )
+    return grouped.select(
+        "subscriber_id", "protocol", "service_port",
+        flow_count=nw.col("flow_count").cast(nw.Int64),
+        total_bytes=(nw.col("dl") + nw.col("ul")).cast(nw.Int64),
+    )  # fmt: skip
+
+
+# Answers
+
+
+def answer(context: Context, found: Usage, wanted: Sequence[str], segments: Frame | None) -> Area:
+    """The area of the flow studies that are wanted, over usage by hour.
+
+    Raises:
+        InputError: no flow lies before the as-of date.
+        ConfigurationError: the as-of date is none.
+    """
+    store, settings = context.store, context.settings
+    rows = store.keep(found.rows)
+    quality = quality_of(found.batches)
+    inputs = _inputs(context, found, rows, quality, segments)
+    tables: dict[str, Frame] = {}
+    answers: dict[str, list[Answer]] = {}
+    for study in [study for study in STUDIES if study in wanted]:
+        with context.clock.stage(f"study {study}"):
+            given, table = import_module(f"subsight.studies.{study}").answer_all(inputs, context.on_answer)
+            answers[study] = given
+            tables |= {study: table} if table is not None else {}
+    quality["findings"] = [*quality["findings"], *_attributed(store, rows, found)]
+    facts: Mapping[str, Any] = {"as_of": inputs.as_of.isoformat(), "flow_zone": settings.time_zone}
+    batches = [*found.batches, *found.leases]
+    return Area("flows", batches, tables, {}, answers, STUDIES, quality, facts)
+
+
+def _inputs(
+    context: Context, found: Usage, rows: Frame, quality: Mapping[str, Any], segments: Frame | None
+) -> UsageInputs:
+    store, settings = context.store, context.settings
+    ends = store.row(rows.select(first=nw.col("local_date").min(), last=nw.col("local_date").max()))
+    if ends["first"] is None:
+        raise InputError(
+            f"no flow in {context.workspace.path} was accepted",
+            found=f"{quality['rejected']:,} rejected flows",
+            do="look at their reasons in the quality of the run, or with `subsight ingest`",
+        )
+    covered = Period(ends["first"], ends["last"])
+    as_of = _date(settings) or covered.last
+    if as_of < covered.first:
+        raise ConfigurationError(
+            "the setting as_of lies before every flow",
+            found=str(as_of),
+            expected=f"a date from {covered.first} on",
+        )
+    return UsageInputs(
+        store, rows, store.keep(found.unknown_ports), covered, as_of, settings, quality, segments
+    )
+
+
+def _date(settings: Settings) -> date | None:
+    if not settings.as_of:
+        return None
+    try:
+        return date.fromisoformat(settings.as_of)
+    except ValueError as error:
+        raise ConfigurationError(
+            "the setting as_of is no date", found=settings.as_of, expected="YYYY-MM-DD", do=str(error)
+        ) from error
+
+
+_SAID: Final = {
+    "lease": "of the subscriber whose lease held",
+    "address": "of an address in customer_networks, as there are no leases",
+    "ambiguous": "of nobody, as leases of several subscribers hold",
+    "no lease": "of nobody, as no lease holds for the customer's address and port",
+    None: "of nobody, as neither address is a customer's",
+}
+
+
+def _attributed(store: Store, rows: Frame, found: Usage) -> list[dict[str, Any]]:
+    """How many flows are whose, as findings of the run."""
+    counted = rows.group_by("attribution").agg(count=_total("flow_count"))
+    counts = {row["attribution"]: int(row["count"]) for row in store.rows(counted)}
+    whole = sum(counts.values())
+    return [
+        {
+            "column": "subscriber_id", "check": f"attribution: {how or 'none'}",
+            "severity": "warning" if how in ("ambiguous", "no lease") else "note", "count": counts[how],
+            "text": f"{counts[how] / whole:.1%} of the flows are {text}",
+        }
+        for how, text in _SAID.items()
+        if counts.get(how)
+    ]  # fmt: skip
