@@ -205,7 +205,7 @@ class Workspace:
     # Partials: what was computed from one batch, kept so that no run reads the same rows twice.
 
     def partial(self, batch: Batch, name: str, digest: str) -> Path:
-        """Where what `digest` describes was, or will be, computed from a batch; other digests are of before."""
+        """Where what was computed from a batch in the way that `digest` stands for is, or will be."""
         return self.path / "partials" / batch.table / f"{batch.content}.{name}.{digest}.parquet"
 
     def forget_partials(self, batch: Batch, digest: str) -> None:

@@ -18,16 +18,16 @@ from subsight.answers import Answer
 from subsight.errors import ConfigurationError, InputError, MappingError
 from subsight.ingestion import Ingested, ingest
 from subsight.models import distance_scores, fitting, shown
-from subsight.pipeline import segments, sessions
+from subsight.pipeline import flows, peaks, segments, sessions
 from subsight.pipeline.publishing import Area, Clock, Context, Progress, earlier_run, publish, write_json
 from subsight.settings import Settings
 from subsight.sources import files, inspection, mapping, subscriber_columns
-from subsight.store import Store, open_store
+from subsight.store import Frame, Store, open_store
 from subsight.workspace import Batch, Workspace
 
 __all__ = ["STUDIES", "Ingested", "Progress", "ingest", "inspect", "run", "score", "segment"]
 
-STUDIES: Final = (*sessions.STUDIES, *segments.STUDIES)
+STUDIES: Final = (*sessions.STUDIES, *segments.STUDIES, *flows.STUDIES, *peaks.STUDIES)
 """Every study, in the order in which later ones may build on earlier ones' answers."""
 
 Finisher = Callable[[Path], None]
@@ -110,15 +110,22 @@ def run(
         context = Context(store, workspace, _in_zone(settings, batches), clock, on_answer, draw)
         source = segments.source_of(workspace, settings) if "segments" in wanted else None
         asked = [study for study in sessions.STUDIES if study in wanted]
-        _refuse_nothing(workspace, source, asked if studies is not None else ())
+        has_flows = bool(workspace.batches("flows"))
+        _refuse_nothing(workspace, source, wanted if studies is not None else ())
         with workspace.staged_run() as folder:
             areas: list[Area] = []
+            flowing = [study for study in (*flows.STUDIES, *peaks.STUDIES) if study in wanted]
+            hourly = replace(context, settings=_one_zone(context, settings))
+            # First, as it lets go of what the store holds after each batch.
+            usage = flows.usage(hourly) if has_flows and flowing else None
             if batches and asked:
                 areas.append(sessions.compute(context, batches, known, asked, given))
             if source:
                 parameters = given["models"].get("segments") if given else None
                 tables = _tables(context, areas)
                 areas.append(segments.compute(context, source, tables, parameters))
+            if flowing and (usage or batches):
+                areas += _of_hours(hourly, batches, usage, areas, flowing)
             with clock.stage("publish"):
                 publish(context, areas, folder)
             _finish(folder, finishers, clock)
@@ -162,13 +169,61 @@ def segment(
     return workspace.run()
 
 
+def _of_hours(
+    context: Context,
+    batches: Sequence[Batch],
+    usage: flows.Usage | None,
+    areas: Sequence[Area],
+    wanted: Sequence[str],
+) -> list[Area]:
+    """Studies of usage by hour: of flows, where there are any, and the peaks of sessions too."""
+    found = []
+    divided = _segments(context, areas)
+    asked = [study for study in flows.STUDIES if study in wanted]
+    if usage and asked:
+        found.append(flows.answer(context, usage, asked, divided))
+    if "peaks" in wanted:
+        found.append(peaks.compute(context, batches, usage, divided))
+    return found
+
+
+def _segments(context: Context, areas: Sequence[Area]) -> Frame | None:
+    """Who is in which segment, as just computed, else as the current run holds it."""
+    table = next((area.tables["segments"] for area in areas if area.name == "segments"), None)
+    earlier = earlier_run(context.workspace)
+    if table is None and earlier and "segments" in earlier.tables():
+        table = context.store.read([earlier.path("segments")])
+    return None if table is None else table.select("subscriber_id", "segment_name")
+
+
+_NEEDS: Final = {
+    **dict.fromkeys(sessions.STUDIES, "sessions"),
+    **dict.fromkeys(flows.STUDIES, "flows"),
+    "segments": "subscribers",
+    "peaks": "sessions or flows",
+}
+_KINDS: Final = {
+    "sessions": "xdr",
+    "flows": "flows",
+    "subscribers": "subscribers",
+    "sessions or flows": "flows",
+}
+"""What a study is made of, and the kind of records to ingest for it."""
+
+
 def _refuse_nothing(workspace: Workspace, source: str | None, asked: Sequence[str]) -> None:
-    if workspace.batches("sessions") or (source and not asked):
+    """Raises where nothing can be computed, or a study is asked for by name and has no records."""
+    held = {table for table in ("sessions", "flows") if workspace.batches(table)}
+    held |= {"subscribers"} if source else set()
+    lacking = {s: _NEEDS[s] for s in asked if not held & set(_NEEDS[s].split(" or "))}
+    if held and not lacking:
         return
+    what = " and no ".join(dict.fromkeys(lacking.values())) or "no sessions, flows or table of subscribers"
+    kind = _KINDS[next(iter(lacking.values()))] if lacking else "xdr"
     raise InputError(
-        f"{workspace.path} holds no sessions{'' if asked or source else ' and no table of subscribers'}",
-        expected="at least one ingested input" + (f" for {', '.join(asked)}" if asked else ""),
-        do=f"subsight run INPUT --workspace {workspace.path}",
+        f"{workspace.path} holds {'no ' if lacking else ''}{what}",
+        expected="at least one ingested input" + (f" for {', '.join(lacking)}" if lacking else ""),
+        do=f"subsight ingest {kind} FILE --workspace {workspace.path}",
     )
 
 
@@ -186,6 +241,12 @@ def _in_zone(settings: Settings, batches: Sequence[Batch]) -> Settings:
     """Local days and hours are those of the zone that the records were read in, whatever is set now."""
     zones = sorted({batch.manifest["time_zone"] for batch in batches})
     return settings.model_copy(update={"time_zone": " and ".join(zones)}) if zones else settings
+
+
+def _one_zone(context: Context, settings: Settings) -> Settings:
+    """The zone that sessions were read in, where they were all read in one; else as set."""
+    zone = context.settings.time_zone
+    return settings if " and " in zone else context.settings
 
 
 def _finish(folder: Path, finishers: Sequence[Finisher], clock: Clock) -> None:

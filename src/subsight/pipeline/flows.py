@@ -24,7 +24,7 @@ from subsight.settings import Settings
 from subsight.store import Frame, HourStart, LocalDate, LocalHour, Store
 from subsight.studies.usage import Period, UsageInputs
 from subsight.tables import USAGE
-from subsight.workspace import Batch, Workspace
+from subsight.workspace import Batch
 
 __all__ = ["STUDIES", "Usage", "answer", "usage"]
 
@@ -64,16 +64,16 @@ def usage(context: Context) -> Usage:
             do=f"subsight ingest flows FILE --workspace {workspace.path}",
         )
     tables = classification.tables(context.settings.classification_rules, context.settings.port_registry)
-    rows, ports = [], []
+    zone, rows, ports = context.settings.time_zone, [], []
     with context.clock.stage("classify"):
         for i, batch in enumerate(batches):
             held = [lease for lease in leases if _overlap(batch, lease)]
-            digest = _digest(tables.digest, batch, held)
+            digest = _digest(tables.digest, zone, held)
             names = [workspace.partial(batch, name, digest) for name in ("usage", "ports")]
             if not all(path.exists() for path in names):
                 if context.clock.progress:
                     context.clock.progress(f"classify {batch.manifest['name']} ({i + 1} of {len(batches)})")
-                _sum(store, workspace, batch, held if leases else None, tables, digest)
+                _sum(context, batch, held if leases else None, tables, digest)
             rows.append(names[0])
             ports.append(names[1])
     return Usage(store.read(rows), store.read(ports), batches, leases)
@@ -89,20 +89,20 @@ def _overlap(batch: Batch, lease: Batch) -> bool:
     return at(begins) <= at(last) and (ends is None or at(ends) > at(first))
 
 
-def _digest(tables: str, batch: Batch, leases: Sequence[Batch]) -> str:
-    parts = [_FORMAT, tables, batch.manifest["time_zone"], *(lease.content for lease in leases)]
+def _digest(tables: str, zone: str, leases: Sequence[Batch]) -> str:
+    parts = [_FORMAT, tables, zone, *(lease.content for lease in leases)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 def _sum(
-    store: Store,
-    workspace: Workspace,
+    context: Context,
     batch: Batch,
     leases: Sequence[Batch] | None,
     tables: classification.Tables,
     digest: str,
 ) -> None:
     """Classifies a batch's flows and writes their sums; `leases` is None where addresses are subscribers."""
+    store, workspace, zone = context.store, context.workspace, context.settings.time_zone
     flows = store.read([batch.rows])
     if leases is None:
         named = attribution.by_address(flows)
@@ -110,7 +110,6 @@ def _sum(
         named = attribution.attribute(store, flows, store.read([lease.rows for lease in leases]))
     else:
         named = attribution.unheld(flows)
-    zone = batch.manifest["time_zone"]
     served = classification.with_services(store, named, tables)
     served = store.derive(_by_side(served), {"hour_at": HourStart("first_seen_at", zone)})
     target = workspace.partial(batch, "ports", digest)
@@ -186,7 +185,7 @@ def answer(context: Context, found: Usage, wanted: Sequence[str], segments: Fram
             given, table = import_module(f"subsight.studies.{study}").answer_all(inputs, context.on_answer)
             answers[study] = given
             tables |= {study: table} if table is not None else {}
-    quality["findings"] = [*quality["findings"], *_attributed(store, rows, found)]
+    quality["findings"] = [*quality["findings"], *_attributed(store, rows)]
     facts: Mapping[str, Any] = {"as_of": inputs.as_of.isoformat(), "flow_zone": settings.time_zone}
     batches = [*found.batches, *found.leases]
     return Area("flows", batches, tables, {}, answers, STUDIES, quality, facts)
@@ -236,7 +235,7 @@ _SAID: Final = {
 }
 
 
-def _attributed(store: Store, rows: Frame, found: Usage) -> list[dict[str, Any]]:
+def _attributed(store: Store, rows: Frame) -> list[dict[str, Any]]:
     """How many flows are whose, as findings of the run."""
     counted = rows.group_by("attribution").agg(count=_total("flow_count"))
     counts = {row["attribution"]: int(row["count"]) for row in store.rows(counted)}

@@ -26,7 +26,7 @@ from subsight.studies import Inputs, answer_all
 from subsight.tables import SESSIONS
 from subsight.workspace import Batch, Workspace
 
-__all__ = ["STUDIES", "compute", "warm"]
+__all__ = ["STUDIES", "compute", "contract_of", "warm"]
 
 STUDIES: Final = ("overview", "engagement", "experience", "satisfaction", "memo")
 """Every study, in the order in which later ones may build on earlier ones' answers."""
@@ -54,7 +54,7 @@ def compute(
     """
     _check(context.workspace, batches)
     store, clock, settings = context.store, context.clock, context.settings
-    contract = _contract(batches)
+    contract = contract_of(batches)
     with clock.stage("profile"):
         everything = store.read([batch.rows for batch in batches])
         sessions = everything.filter(~nw.col("subscriber_id").is_null())
@@ -115,7 +115,8 @@ def warm() -> None:
     import_module("sklearn.metrics")
 
 
-def _contract(batches: Sequence[Batch]) -> Contract:
+def contract_of(batches: Sequence[Batch]) -> Contract:
+    """The sessions' contract with the applications of every batch."""
     apps = {app["slug"]: app["name"] for batch in batches for app in batch.manifest["applications"]}
     return SESSIONS.expand(tuple(Application(slug, name) for slug, name in apps.items()))
 
