@@ -33,7 +33,7 @@ from subsight.sources.checks import Decisions
 from subsight.store import Frame, Store, open_store
 from subsight.workspace import Batch, Workspace, content_hash
 
-__all__ = ["KINDS", "Ingested", "ingest", "into"]
+__all__ = ["KINDS", "Ingested", "add", "ingest", "into"]
 
 _DECIMAL_COMMA: Final = re.compile(r"[a-z_0-9]+: [+-]?[0-9]+,[0-9]+")
 
@@ -190,6 +190,23 @@ def into(
     return found
 
 
+def add(
+    store: Store,
+    workspace: Workspace,
+    path: Path,
+    settings: Settings,
+    *,
+    kind: str,
+    name: str,
+    content: str,
+) -> Ingested:
+    """As `into`, for a file made of something else: that is named, and its `content` counts once.
+
+    Even one of rejects alone is accepted: what it was made of is gone by then.
+    """
+    return _ingest_file(store, workspace, path, settings, kind, None, (name, content))
+
+
 def _ingest_file(
     store: Store,
     workspace: Workspace,
@@ -197,26 +214,28 @@ def _ingest_file(
     settings: Settings,
     kind: str,
     chosen: mapping.Mapping | None,
+    known_as: tuple[str, str] | None = None,
 ) -> Ingested:
     table, read = KINDS[kind]
     file = files.recognise(path)
-    content = content_hash(path)
+    name, content = known_as or (path.name, content_hash(path))
     if existing := workspace.batch(table, content):
         asked = {"identifiers": settings.identifiers, "time_zone": settings.time_zone}
         asked |= {"mapping": chosen.name, "mapping_digest": chosen.digest} if chosen else {}
-        return Ingested(path.name, existing, is_new=False, ignored=existing.ignores(asked))
+        return Ingested(name, existing, is_new=False, ignored=existing.ignores(asked))
     found = read(_Input(store, workspace, file, settings, chosen))
     batch = workspace.new_batch(table, content)
     accepted = store.write(found.reading.rows, batch.rows)
     rejected = store.write(found.reading.rejects, batch.rejects, order_by=["record"]) + len(found.ragged)
     reasons = xdr.reject_reasons(store, found.reading.rejects, found.ragged)
-    _refuse_if_mostly_rejected(path, accepted, rejected, reasons, settings, batch)
+    if not known_as:
+        _refuse_if_mostly_rejected(path, accepted, rejected, reasons, settings, batch)
     rows = store.read([batch.rows])
     without = rows.filter(nw.col("subscriber_id").is_null()).select(count=nw.len())
     noted = found.noted(store, rows) if found.noted else {"findings": []}
     findings = [*found.facts["findings"], *noted.pop("findings")]
     manifest = {
-        "name": path.name,
+        "name": name,
         "content": content,
         "ingested_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **found.facts,
@@ -231,7 +250,7 @@ def _ingest_file(
         "rejects": reasons,
         "ragged": [{"line": line, "reason": reason} for line, reason in found.ragged[:1000]],
     }
-    return Ingested(path.name, workspace.add(batch, manifest), is_new=True)
+    return Ingested(name, workspace.add(batch, manifest), is_new=True)
 
 
 def _refuse_if_mostly_rejected(

@@ -152,7 +152,8 @@ def test_hours_of_sessions_are_those_of_their_beginning(store: Store) -> None:
             "local_date": pa.array([date(2023, 10, 29)] * 2), "local_hour": [2, 2],
             "dl_bytes": [100, 200], "ul_bytes": [10, 20],
             "app_web_dl_bytes": [100, 0], "app_web_ul_bytes": [10, 0],
-            "app_video_dl_bytes": pa.array([None, 200], pa.int64()), "app_video_ul_bytes": pa.array([None, 20], pa.int64()),
+            "app_video_dl_bytes": pa.array([None, 200], pa.int64()),
+            "app_video_ul_bytes": pa.array([None, 20], pa.int64()),
         })
     )  # fmt: skip
     found = peaks.of_sessions(store, frame, contract, None, "Europe/Madrid")

@@ -189,6 +189,7 @@ def _write(
         (folder / "models" / name).mkdir()
         for file, text in shown.files(record, context.draw).items():
             (folder / "models" / name / file).write_text(text, encoding="utf-8")
+    carried = []
     for study in area.studies:
         if study in area.answers:
             text = answers_format.dumps(area.answers[study])
@@ -199,6 +200,10 @@ def _write(
         elif earlier and study in earlier.manifest["studies"]:
             changed = _contents(earlier, area.name) != sorted(batch.content for batch in area.batches)
             _carry_study(earlier, study, changed, folder, manifest)
+            if study in earlier.manifest["tables"]:  # a study's own table goes with it
+                _link(earlier.folder, folder, earlier.manifest["tables"][study]["file"])
+                manifest["tables"][study] = earlier.manifest["tables"][study]
+                carried.append(study)
     known = {(entry["table"], entry["content"]) for entry in manifest["inputs"]}
     manifest["inputs"] += [
         {"table": batch.table, **{key: batch.manifest.get(key) for key in _INPUT}}
@@ -209,7 +214,7 @@ def _write(
         "from_run": None,
         "of": sorted({batch.table for batch in area.batches}),
         "contents": sorted(batch.content for batch in area.batches),
-        "tables": list(area.tables),
+        "tables": [*area.tables, *carried],
         "models": list(area.models),
         "studies": list(area.studies),
         "facts": sorted(area.facts),

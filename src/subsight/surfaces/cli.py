@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from subsight.errors import ConfigurationError, StorageError, SubsightError
-from subsight.surfaces import cli_audit, cli_models, cli_monitoring, cli_segments, cli_service
+from subsight.surfaces import cli_audit, cli_live, cli_models, cli_monitoring, cli_segments, cli_service
 from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument, shown_progress
 
 if TYPE_CHECKING:
@@ -44,9 +44,15 @@ app.add_typer(cli_service.keys, name="keys")
 app.command(epilog="Example: subsight segment tellco --count 4")(cli_segments.segment)
 app.add_typer(cli_segments.segments, name="segments")
 app.command(epilog="Example: subsight serve tellco --port 5000")(cli_service.serve)
+app.command(epilog="Example: subsight watch inbox/ --workspace isp")(cli_live.watch)
+app.command(epilog="Example: subsight collect --port 2055 --workspace isp")(cli_live.collect)
+app.command(epilog="Example: subsight status isp")(cli_live.status)
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Directory that holds everything.")]
-_KINDS = "xdr: data session records; subscribers: one row a subscriber; feedback: survey answers."
+_KINDS = (
+    "xdr: data session records; flows: flow records; leases: who had which address; "
+    "subscribers: one row a subscriber; feedback: survey answers."
+)
 MappingOption = Annotated[
     str | None, typer.Option("--mapping", "-m", help="Mapping file, or the name of a shipped one.")
 ]
@@ -235,10 +241,11 @@ def _headline(results: Any) -> None:
     _print_quality(quality)
     without = quality["without_subscriber_count"]
     if without:
-        print(f"  excluded  {without:,} sessions have no subscriber")
+        print(f"  excluded  {without:,} records have no subscriber")
     tables = manifest["tables"]
-    rows = tables["profiles" if "profiles" in tables else "segments"]["rows"]
-    print(f"run {manifest['run']}: {rows:,} subscribers")
+    counted = next((name for name in ("profiles", "segments", "rfm") if name in tables), None)
+    rows = f": {tables[counted]['rows']:,} subscribers" if counted else ""
+    print(f"run {manifest['run']}{rows}")
 
 
 def _print_quality(quality: Mapping[str, Any]) -> None:
