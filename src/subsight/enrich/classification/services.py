@@ -40,8 +40,11 @@ def with_services(store: Store, flows: Frame, tables: Tables) -> Frame:
     names = [name for name in flows.collect_schema().names() if name not in ADDED]
     labels = known_labels(store, flows)
     joined = _with_ports(store, _with_side(flows.select(*names)), tables)
-    told = {name: nw.coalesce(f"port_{name}", nw.lit(UNKNOWN)) for name in _TOLD}
-    told["method"] = nw.coalesce("port_method", nw.lit("unknown"))
+    unknown = (UNKNOWN, UNKNOWN, shipped().applications[UNKNOWN], "unknown")
+    told = {
+        name: nw.coalesce(f"port_{name}", nw.lit(value))
+        for name, value in zip(_TOLD[:-1], unknown, strict=True)
+    }
     told["confidence"] = nw.col("port_confidence")
     is_ruled = ~nw.col("port_rule").is_null()
     is_src, port = nw.col("is_src"), nw.col("default_port")
