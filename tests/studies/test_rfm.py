@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -11,11 +12,14 @@ from typing import Any
 import narwhals as nw
 import pyarrow as pa
 import pytest
+import vl_convert
 
+from subsight.answers import Answer
 from subsight.errors import ConfigurationError
+from subsight.results import respectful
 from subsight.settings import Settings
 from subsight.store import Store, open_store
-from subsight.studies.rfm import scored
+from subsight.studies.rfm import COLUMNS, QUESTIONS, answer_all, scored
 from subsight.studies.rfm.rules import GROUPS, group_expression, group_of
 from subsight.studies.rfm.scores import MEASURES, Cuts, day_number, prepare
 from subsight.studies.usage import Period, UsageInputs
@@ -209,3 +213,141 @@ def test_days_are_counted_across_leap_years(store: Store) -> None:
     rows = store.rows(frame.with_columns(number=day_number("day")))
     assert {row["number"] - row["day"].toordinal() for row in rows} == {305}
     assert store.row(frame.select(n=nw.len()))["n"] == 9
+
+
+# What is told
+
+
+def told(store: Store, rows: Sequence[dict[str, Any]], **more: Any) -> dict[str, Answer]:
+    heard: list[str] = []
+    answers, frame = answer_all(inputs_of(store, rows, **more), lambda answer: heard.append(answer.id))
+    assert heard == [answer.id for answer in answers] == [question.id for question in QUESTIONS]
+    assert frame.collect_schema().names() == list(COLUMNS)
+    return {answer.id.partition(".")[2]: answer for answer in answers}
+
+
+def test_thresholds_are_printed_with_who_scores_what(store: Store) -> None:
+    thresholds = told(store, [*FIVE, used(None, 1, dl=77, flows=3)])["thresholds"]
+    assert [tuple(row.values()) for row in thresholds.rows[:5]] == [
+        ("recency_days", "quintiles", "5", None, 0.8, 1), ("recency_days", "quintiles", "4", 0.8, 1.6, 1),
+        ("recency_days", "quintiles", "3", 1.6, 2.4, 1), ("recency_days", "quintiles", "2", 2.4, 4.2, 1),
+        ("recency_days", "quintiles", "1", 4.2, None, 1),
+    ]  # fmt: skip
+    assert tuple(thresholds.rows[5].values()) == ("active_days", "quintiles", "5", 4.2, None, 1)
+    assert thresholds.reading[0] == (
+        "Days since the last use: cut at 0.8 days, 1.6 days, 2.4 days and 4.2 days (quintiles)."
+    )
+    assert thresholds.notes[-1] == "Left out: 3 connections with 77 B of nobody who could be named."
+
+
+def test_ties_and_empty_scores_are_said(duckdb_store: Store) -> None:
+    rows = [used(f"s{i}", ago, dl=100) for i in range(9) for ago in (0, 1)] + [used("t", 1, dl=100)]
+    reading = told(duckdb_store, rows)["thresholds"].reading
+    assert reading[0].endswith("(quintiles). Nobody scores 2, 3 and 4: too many share a value.")
+    reading = told(duckdb_store, [used("a", 0, dl=100), used("b", 0, dl=100)])["thresholds"].reading
+    assert reading[2] == "Volume: all have 100 B, so quintiles cannot tell anybody apart; all score 3."
+    reading = told(duckdb_store, FIVE, rfm_cuts={"active_days": [1, 2, 3, 9]})["thresholds"].reading
+    assert reading[1] == (
+        "Active days: cut at 1 days, 2 days, 3 days and 9 days (as given). Nobody scores 5: no value lies "
+        "there."
+    )
+
+
+def test_groups_are_sized_by_hand(store: Store) -> None:
+    groups = told(store, FIVE)["groups"]
+    assert [(r["rfm_group"], r["subscriber_count"], r["subscriber_share"]) for r in groups.rows] == [
+        ("Champions", 2, 0.4), ("Need attention", 1, 0.2), ("Hibernating", 1, 0.2), ("Lost", 1, 0.2),
+    ]  # fmt: skip
+    # a and b: 6000 and 2800 of 10165 bytes; 0 and 1 days ago; 5 and 4 days; 55 and 32 flows.
+    first = groups.rows[0]
+    assert first["bytes_share"] == pytest.approx(8800 / 10165)
+    assert (first["mean_total_bytes"], first["median_total_bytes"]) == (4400, 4400)
+    assert (first["median_recency_days"], first["median_active_days"]) == (0.5, 4.5)
+    assert groups.reading[:2] == (
+        "The largest group is Champions with 40.0 % of subscribers. Suggested: reward them; the first to be "
+        "asked for premium plans and early access.",
+        "Champions carry the most volume: 86.6 %, as 40.0 % of subscribers.",
+    )
+    assert groups.group_size == "subscriber_count"
+
+
+def test_small_groups_are_not_told(duckdb_store: Store) -> None:
+    answers = told(duckdb_store, FIVE, minimum_group=15)
+    assert answers["groups"].reading == ("No group has 15 subscribers: none can be told.",)
+    assert answers["thresholds"].reading == (
+        "There are too few subscribers to tell where quintiles cut them.",
+    )
+    assert not any("%" in text for answer in answers.values() for text in answer.reading)
+    hidden = respectful(answers["groups"], 15)
+    assert {row["mean_total_bytes"] for row in hidden.rows} == {None}
+
+
+def test_without_anybody_the_answers_say_so(store: Store) -> None:
+    for answer in told(store, [used(None, 0, dl=5)], segments={"a": "Gold"}).values():
+        assert answer.rows == []
+        assert answer.chart is None
+        assert answer.reading == (
+            "There is no named subscriber with use up to 2026-03-10: nobody can be scored.",
+        )
+
+
+def _crowd(days: dict[str, int], ago: dict[str, int], each: int = 40) -> list[dict[str, Any]]:
+    """So many subscribers of each name, with so many days of use that ended so long ago."""
+    return [
+        used(f"{name}{i}", ago[name] + day, dl=100 + i)
+        for name in days for i in range(each) for day in range(days[name])
+    ]  # fmt: skip
+
+
+def test_recency_and_frequency_together_turn_with_the_facts(duckdb_store: Store) -> None:
+    cuts = {"recency_days": [1, 3, 6, 9], "active_days": [1, 3, 5, 7]}
+    matrix = told(duckdb_store, _crowd({"p": 8, "q": 1}, {"p": 0, "q": 10}), rfm_cuts=cuts)["matrix"]
+    found = {(row["recency"], row["frequency"]): row["subscriber_count"] for row in matrix.rows}
+    assert len(found) == 25
+    assert {key: count for key, count in found.items() if count} == {
+        ("recency 5", "frequency 5"): 40, ("recency 1", "frequency 1"): 40,
+    }  # fmt: skip
+    assert matrix.reading == (
+        "Recency and frequency go strongly together (Cramer's V 1.00).",
+        "50.0 % of subscribers score 4 or 5 in both.",
+        "0 % of subscribers were frequent (4 or 5) and have gone quiet (1 or 2).",
+    )
+    turned = told(duckdb_store, _crowd({"p": 8, "q": 1}, {"p": 10, "q": 0}), rfm_cuts=cuts)["matrix"]
+    assert turned.reading[1:] == (
+        "0 % of subscribers score 4 or 5 in both.",
+        "50.0 % of subscribers were frequent (4 or 5) and have gone quiet (1 or 2).",
+    )
+    # Both kinds of recency as often with both kinds of frequency: nothing goes together.
+    days, ago = {"p": 8, "q": 1, "r": 8, "s": 1}, {"p": 0, "q": 0, "r": 10, "s": 10}
+    apart = told(duckdb_store, _crowd(days, ago), rfm_cuts=cuts)["matrix"]
+    assert apart.reading[0] == "Recency and frequency do not clearly go together (Cramer's V 0.00)."
+
+
+def test_segments_are_told_by_their_groups(store: Store) -> None:
+    cuts = {"recency_days": [1, 3, 6, 9], "active_days": [1, 3, 5, 7], "total_bytes": [1, 2, 3, 4]}
+    rows = _crowd({"p": 8, "q": 1}, {"p": 0, "q": 10})
+    names = {f"{kind}{i}": segment for kind, segment in (("p", "Gold"), ("q", "Silver")) for i in range(39)}
+    segments = told(store, rows, segments=names, rfm_cuts=cuts)["segments"]
+    assert segments.rows == [
+        {"segment_name": "Gold", "rfm_group": "Champions", "subscriber_count": 39, "segment_share": 1.0},
+        {"segment_name": "Silver", "rfm_group": "Lost", "subscriber_count": 39, "segment_share": 1.0},
+    ]
+    assert segments.reading == (
+        "Segments and target groups go strongly together (Cramer's V 1.00).",
+        "Champions are clearly more frequent in Gold than elsewhere: 100.0 % against 0 %.",
+        "Lost are clearly more frequent in Silver than elsewhere: 100.0 % against 0 %.",
+    )
+    assert segments.notes == ("2 scored subscribers without a segment: left out.",)
+    mixed = {f"{kind}{i}": ("Gold", "Silver")[i % 2] for kind in "pq" for i in range(40)}
+    same = told(store, rows, segments=mixed, rfm_cuts=cuts)["segments"]
+    assert same.reading == ("Segments and target groups do not clearly go together (Cramer's V 0.00).",)
+    assert told(store, rows)["segments"].reading == ("No segments are known of these subscribers.",)
+
+
+def test_charts_are_drawn(duckdb_store: Store) -> None:
+    answers = told(duckdb_store, FIVE, segments={"a": "Gold", "e": "Silver"})
+    for name in ("groups", "matrix", "segments"):
+        drawn = {**(answers[name].chart or {}), "data": {"values": list(answers[name].rows)}}
+        svg = vl_convert.vegalite_to_svg(json.dumps(drawn), allowed_base_urls=[])
+        marks = {"groups": ("bar", 4), "matrix": ("rect mark", 25), "segments": ("bar", 2)}[name]
+        assert svg.count(f'aria-roledescription="{marks[0]}"') == marks[1]
