@@ -80,6 +80,15 @@ def churn_csv() -> Path:
     return source
 
 
+@pytest.fixture
+def labelled_flows() -> Path:
+    """The shared flows with labels of inspection."""
+    source = SHARED / "data" / "flows" / "labelled_flows.csv"
+    if not source.exists():
+        pytest.skip("the shared data are not here")
+    return source
+
+
 SPARK = "local-cluster[2,1,1024] spark.sql.shuffle.partitions=3 spark.default.parallelism=3"
 
 

@@ -47,7 +47,7 @@ def watch(
 def collect(
     workspace: _Workspace,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="UDP port to listen on.")] = 2055,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
     publish: _Publish = 5.0,
     batch: Annotated[float, typer.Option(min=0.1, help="Seconds of datagrams in a micro-batch.")] = 10.0,
     time_zone: _Zone = None,
