@@ -1,0 +1,290 @@
+"""From decoded records to the columns of flows: one NumPy operation a column, whatever the number of records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+__all__ = ["SCHEMA", "Context", "table"]
+
+Numbers = np.ndarray[Any, np.dtype[Any]]
+
+SCHEMA: Final = pa.schema([
+    ("first_seen_at", pa.timestamp("us", "UTC")), ("last_seen_at", pa.timestamp("us", "UTC")),
+    ("src_address", pa.string()), ("dst_address", pa.string()),
+    ("src_port", pa.int64()), ("dst_port", pa.int64()), ("protocol", pa.int64()),
+    ("src_to_dst_bytes", pa.float64()), ("dst_to_src_bytes", pa.float64()),
+    ("src_to_dst_packets", pa.float64()), ("dst_to_src_packets", pa.float64()),
+    ("exporter", pa.string()), ("sampling_rate", pa.int64()),
+    ("application", pa.string()), ("application_method", pa.string()), ("datagram", pa.int64()),
+])  # fmt: skip
+"""The columns of a decoded flow, by the names of the contract `flows`; `datagram` is its place in the input."""
+
+_HEX: Final = np.array([f"{value:02x}".encode() for value in range(256)], dtype="S2")
+_MAPPED: Final = np.frombuffer(bytes(10) + b"\xff\xff", dtype=np.uint8)
+_NTP: Final = 2_208_988_800
+_WRAP: Final = 1 << 32
+_ICMP: Final = (1, 58)
+_BYTES: Final = ("octetDeltaCount", "octetTotalCount", "initiatorOctets", "postOctetDeltaCount")
+_PACKETS: Final = ("packetDeltaCount", "packetTotalCount", "initiatorPackets", "postPacketDeltaCount")
+_BYTES_BACK: Final = ("reverseOctetDeltaCount", "reverseOctetTotalCount", "responderOctets")
+_PACKETS_BACK: Final = ("reversePacketDeltaCount", "reversePacketTotalCount", "responderPackets")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the headers and options of an exporter say of records that one template describes.
+
+    Attributes:
+        version: 5, 9 or 10.
+        samplers: packets of which one was looked at, by sampler or selector; None is the one of all.
+        applications: names by application id.
+        system_init_ms: when the exporter started, milliseconds since 1970; None where it does not say.
+    """
+
+    exporter: str
+    version: int
+    samplers: Mapping[int | None, int]
+    applications: Mapping[int, str]
+    system_init_ms: int | None
+
+
+def table(
+    records: Numbers, exported_ms: Numbers, uptime_ms: Numbers, datagrams: Numbers, context: Context
+) -> tuple[pa.Table, dict[str, int]]:
+    """Flows of records, and what was missing in how many of them.
+
+    Args:
+        records: as a template's `dtype` reads them.
+        exported_ms: per record, when its datagram was exported, milliseconds since 1970.
+        uptime_ms: per record, the exporter's uptime then; 0 where the version does not say.
+        datagrams: per record, the place of its datagram.
+
+    Returns:
+        rows of `SCHEMA` of the records that have two addresses and a volume, and counts by reason of those
+        without and of those whose time is that of their export.
+    """
+    names = records.dtype.names or ()
+    count = len(records)
+    src, has_src = _address(records, "source", names)
+    dst, has_dst = _address(records, "destination", names)
+    volume = _number(records, _BYTES, names)
+    is_flow = has_src & has_dst & ~np.isnan(volume)
+    missing = {
+        "record without addresses": int(count - (has_src & has_dst).sum()),
+        "record without a volume": int((has_src & has_dst & np.isnan(volume)).sum()),
+    }
+    first, last, guessed = _times(records, names, exported_ms, uptime_ms, context)
+    missing["time of the export, as the record has none"] = int((guessed & is_flow).sum())
+    protocol = _number(records, ("protocolIdentifier",), names)
+    ports = _ports(records, names, protocol)
+    back, packets_back = _number(records, _BYTES_BACK, names), _number(records, _PACKETS_BACK, names)
+    if context.version == 9 and "octetDeltaCount" in names:  # out beside in is the way back
+        back = _number(records, ("postOctetDeltaCount",), names) if np.isnan(back).all() else back
+        out = _number(records, ("postPacketDeltaCount",), names)
+        packets_back = out if np.isnan(packets_back).all() else packets_back
+    application = _applications(records, names, context)
+    columns = [
+        _instants(first), _instants(last), _text(src), _text(dst), _whole(ports[0]), _whole(ports[1]),
+        _whole(protocol), _float(volume), _float(back), _float(_number(records, _PACKETS, names)),
+        _float(packets_back), pa.array([context.exporter], pa.string()).take(pa.array(np.zeros(count, np.int8))),
+        _whole(_sampling(records, names, context)), application,
+        pa.array(["exporter" if value else None for value in application.is_valid().to_pylist()], pa.string())
+        if application.null_count < count else pa.nulls(count, pa.string()),
+        pa.array(datagrams, pa.int64()),
+    ]  # fmt: skip
+    made = pa.table(columns, schema=SCHEMA)
+    return (made if is_flow.all() else made.filter(pa.array(is_flow))), {k: v for k, v in missing.items() if v}
+
+
+# Numbers
+
+
+def _wide(values: Numbers) -> Numbers:
+    """Unsigned integers of any width as floats or, up to eight bytes, as they are."""
+    if values.ndim == 1:
+        return values
+    width = values.shape[1]
+    # Of more than eight bytes the lowest eight: a number that large is damaged anyway.
+    used = values[:, -8:].astype(np.uint64)
+    shifts = np.arange(used.shape[1] - 1, -1, -1, dtype=np.uint64) * np.uint64(8)
+    total: Numbers = (used << shifts).sum(axis=1, dtype=np.uint64)
+    if width > 8:
+        total = np.where(values[:, :-8].any(axis=1), np.uint64(2**64 - 1), total)
+    return total
+
+
+def _number(records: Numbers, roles: tuple[str, ...], names: tuple[str, ...]) -> Numbers:
+    """The first of some roles that the template has, as floats; NaN where it has none."""
+    name = next((role for role in roles if role in names), None)
+    if name is None:
+        return np.full(len(records), np.nan)
+    return _wide(records[name]).astype(np.float64)
+
+
+def _float(values: Numbers) -> pa.Array:
+    return pa.array(values, pa.float64(), from_pandas=True)
+
+
+def _whole(values: Numbers) -> pa.Array:
+    if np.isnan(values).all():
+        return pa.nulls(len(values), pa.int64())
+    return pa.array(values, pa.float64(), from_pandas=True).cast(pa.int64())
+
+
+# Addresses
+
+
+def _address(records: Numbers, side: str, names: tuple[str, ...]) -> tuple[Numbers, Numbers]:
+    """Sixteen bytes a record, IPv4 mapped, and whether there is an address."""
+    found = np.zeros((len(records), 16), dtype=np.uint8)
+    has = np.zeros(len(records), dtype=bool)
+    four, six = f"{side}IPv4Address", f"{side}IPv6Address"
+    if six in names and records[six].ndim == 2 and records[six].shape[1] == 16:
+        found[:] = records[six]
+        has[:] = True
+    if four in names and records[four].dtype == np.dtype(">u4") and records[four].ndim == 1:
+        octets = np.ascontiguousarray(records[four]).view(np.uint8).reshape(-1, 4)
+        # A template for both versions leaves the other one at zero.
+        chosen = ~has | ((octets.any(axis=1)) & ~found.any(axis=1))
+        found[chosen, :12] = _MAPPED
+        found[chosen, 12:] = octets[chosen]
+        has[:] = True
+    return found, has
+
+
+def _text(octets: Numbers) -> pa.Array:
+    """Rows of sixteen bytes as 32 hex digits, without a Python object a row."""
+    count = len(octets)
+    digits = np.ascontiguousarray(_HEX[octets])
+    ends = np.arange(count + 1, dtype=np.int32) * 32
+    return pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(digits))
+
+
+# Times
+
+
+def _instants(milliseconds: Numbers) -> pa.Array:
+    """Milliseconds since 1970 as instants; NaN is null."""
+    known = np.isfinite(milliseconds) & (np.abs(milliseconds) < 2.5e14)
+    whole = np.where(known, milliseconds * 1000, 0).round().astype(np.int64)
+    return pa.array(whole, mask=~known).cast(pa.timestamp("us", "UTC"))
+
+
+def _times(
+    records: Numbers, names: tuple[str, ...], exported_ms: Numbers, uptime_ms: Numbers, context: Context
+) -> tuple[Numbers, Numbers, Numbers]:
+    """First and last in milliseconds since 1970, and of which records they are those of the export."""
+    first, last = (_time(records, names, end, exported_ms, uptime_ms, context) for end in ("Start", "End"))
+    seen = _number(records, ("observationTimeMilliseconds",), names)
+    if np.isnan(seen).all():
+        seen = _number(records, ("observationTimeSeconds",), names) * 1000
+    duration = _number(records, ("flowDurationMilliseconds",), names)
+    first = np.where(np.isnan(first), np.where(np.isnan(last), seen, last - np.nan_to_num(duration)), first)
+    last = np.where(np.isnan(last), np.where(np.isnan(duration), seen, first + duration), last)
+    guessed = np.isnan(first)
+    return np.where(guessed, exported_ms, first), last, guessed
+
+
+def _time(
+    records: Numbers,
+    names: tuple[str, ...],
+    end: str,
+    exported_ms: Numbers,
+    uptime_ms: Numbers,
+    context: Context,
+) -> Numbers:
+    """One end of the flows by the most exact element that the template has; 0 is none."""
+    for unit, scale in (("Milliseconds", 1.0), ("Seconds", 1000.0)):
+        name = f"flow{end}{unit}"
+        if name in names:
+            value = _number(records, (name,), names) * scale
+            return np.where(value > 0, value, np.nan)
+    for unit in ("Nanoseconds", "Microseconds"):
+        name = f"flow{end}{unit}"
+        if name in names:
+            raw = _wide(records[name]).astype(np.uint64)
+            seconds = (raw >> np.uint64(32)).astype(np.float64) - _NTP
+            fraction = (raw & np.uint64(_WRAP - 1)).astype(np.float64) / _WRAP
+            return np.where(raw > 0, (seconds + fraction) * 1000, np.nan)
+    if f"flow{end}DeltaMicroseconds" in names:
+        return exported_ms - _number(records, (f"flow{end}DeltaMicroseconds",), names) / 1000
+    if f"flow{end}SysUpTime" in names:
+        return _by_uptime(records, names, end, exported_ms, uptime_ms, context)
+    return np.full(len(records), np.nan)
+
+
+def _by_uptime(
+    records: Numbers,
+    names: tuple[str, ...],
+    end: str,
+    exported_ms: Numbers,
+    uptime_ms: Numbers,
+    context: Context,
+) -> Numbers:
+    """Instants from the exporter's uptime, which wraps at 2^32 milliseconds."""
+    value = _number(records, (f"flow{end}SysUpTime",), names)
+    if context.version in (5, 9):
+        ago = uptime_ms - value
+        # Ahead of the header by more than a day is a clock that wrapped in between.
+        ago = np.where(ago < -86_400_000, ago + _WRAP, ago)
+        return exported_ms - ago
+    init = _number(records, ("systemInitTimeMilliseconds",), names)
+    if np.isnan(init).all() and context.system_init_ms is not None:
+        init = np.full(len(records), float(context.system_init_ms))
+    return init + value
+
+
+# Ports, sampling, applications
+
+
+def _ports(records: Numbers, names: tuple[str, ...], protocol: Numbers) -> tuple[Numbers, Numbers]:
+    """Both ports; of ICMP its type and code, whichever element tells them."""
+    src = _number(records, ("sourceTransportPort",), names)
+    dst = _number(records, ("destinationTransportPort",), names)
+    is_icmp = np.isin(protocol, _ICMP)
+    if not is_icmp.any():
+        return src, dst
+    both = _number(records, ("icmpTypeCodeIPv4", "icmpTypeCodeIPv6"), names)
+    kind = _number(records, ("icmpTypeIPv4", "icmpTypeIPv6"), names)
+    code = _number(records, ("icmpCodeIPv4", "icmpCodeIPv6"), names)
+    # Without an element of its own, type and code stand in the receiver's port.
+    both = np.where(np.isnan(both) & (np.nan_to_num(src) == 0), dst, both)
+    kind = np.where(np.isnan(kind), both // 256, kind)
+    code = np.where(np.isnan(code), both % 256, code)
+    is_told = is_icmp & ~np.isnan(kind)
+    return np.where(is_told, kind, src), np.where(is_told, code, dst)
+
+
+def _sampling(records: Numbers, names: tuple[str, ...], context: Context) -> Numbers:
+    """Packets of which one was looked at: as the record says, else as its sampler's options do."""
+    told = _number(records, ("samplingInterval", "samplerRandomInterval"), names)
+    taken = _number(records, ("samplingPacketInterval",), names)
+    left = _number(records, ("samplingPacketSpace",), names)
+    told = np.where(np.isnan(told) & (taken > 0), (taken + left) / np.where(taken > 0, taken, 1), told)
+    chosen = _number(records, ("samplerId", "selectorId"), names)
+    samplers = context.samplers
+    if samplers:
+        rates = np.full(len(records), np.nan)
+        if np.isnan(chosen).all():
+            # Without a sampler of its own a record is of the only one that there is.
+            only = samplers.get(None, next(iter(samplers.values())) if len(samplers) == 1 else None)
+            rates[:] = np.nan if only is None else only
+        for value in np.unique(chosen[~np.isnan(chosen)]):
+            rates[chosen == value] = samplers.get(int(value), np.nan)
+        told = np.where(np.isnan(told), rates, told)
+    return np.where(told >= 1, np.round(told), np.nan)
+
+
+def _applications(records: Numbers, names: tuple[str, ...], context: Context) -> pa.Array:
+    """Names that the exporter's options give to application ids."""
+    count = len(records)
+    if "applicationId" not in names or not context.applications:
+        return pa.nulls(count, pa.string())
+    ids, places = np.unique(_wide(records["applicationId"]).astype(np.uint64), return_inverse=True)
+    known = pa.array([context.applications.get(int(value)) for value in ids], pa.string())
+    return known.take(pa.array(places))

@@ -1,0 +1,367 @@
+"""The decoder: datagrams of many exporters, templates that come late, and what is lost or cannot be read."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from subsight.sources.netflow import columns
+from subsight.sources.netflow.columns import SCHEMA, Context
+from subsight.sources.netflow.options import learn
+from subsight.sources.netflow.sequences import Sequences
+from subsight.sources.netflow.templates import Field, Malformed, Template, parse
+
+__all__ = ["Datagram", "Decoded", "Decoder", "Drop"]
+
+_V5: Final = Template(5, (
+    Field(8, 4), Field(12, 4), Field(0, 8), Field(2, 4), Field(1, 4), Field(22, 4), Field(21, 4),
+    Field(7, 2), Field(11, 2), Field(0, 2), Field(4, 1), Field(0, 9),
+))  # fmt: skip
+"""A record of version 5 as if a template told it."""
+
+_MOST_TEMPLATES: Final = 4_096
+_MOST_SOURCES: Final = 65_536
+_MOST_HELD_SETS: Final = 4_096
+_MOST_HELD_BYTES: Final = 16_000_000
+
+
+@dataclass(frozen=True)
+class Datagram:
+    """A UDP payload: who sent it, and when it arrived in microseconds since 1970."""
+
+    exporter: str
+    arrived_us: int
+    payload: bytes
+
+
+@dataclass
+class Drop:
+    """What was not decoded: how many datagrams, sets or records of an exporter, why, and how one begins."""
+
+    exporter: str
+    reason: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Flows as rows of `SCHEMA`, and what was dropped.
+
+    `noted` counts records that were decoded, and what of them is not as told: by reason.
+    """
+
+    table: pa.Table
+    dropped: list[Drop]
+    noted: dict[str, int]
+
+
+@dataclass
+class _Source:
+    """What one observation domain of an exporter said: replaced as a whole, so that earlier records keep it."""
+
+    templates: dict[int, Template] = field(default_factory=dict)
+    samplers: dict[int | None, int] = field(default_factory=dict)
+    applications: dict[int, str] = field(default_factory=dict)
+    system_init_ms: int | None = None
+
+
+@dataclass
+class _Header:
+    """What stands before the sets: times in milliseconds since 1970, uptime, domain."""
+
+    exporter: str
+    version: int
+    domain: int
+    exported_ms: int
+    uptime_ms: int
+    place: int
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A data set that waits for its template."""
+
+    header: _Header
+    number: int
+    data: bytes
+
+
+@dataclass
+class _Chunks:
+    """Records of one template and context, and how many of them each header covers."""
+
+    template: Template
+    context: Context
+    data: list[bytes] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    headers: list[_Header] = field(default_factory=list)
+
+
+class Decoder:
+    """Decodes datagrams in the order of their arrival, and remembers what exporters said.
+
+    Args:
+        state: what another decoder's `state` told, to go on where it stopped.
+    """
+
+    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+        self._sources: dict[tuple[str, int, int], _Source] = {}
+        self._held: deque[_Held] = deque()
+        self._held_bytes = 0
+        self._sequences = Sequences()
+        self._chunks: dict[tuple[int, int, int], _Chunks] = {}
+        self._drops: dict[tuple[str, str], Drop] = {}
+        self._noted: dict[str, int] = {}
+        if state:
+            self._restore(state)
+
+    @property
+    def lost(self) -> dict[str, dict[str, int]]:
+        """By exporter, how many `datagrams` or `flows` gaps of sequence numbers tell were lost."""
+        return self._sequences.lost
+
+    def decode(self, datagrams: Iterable[Datagram], *, is_last: bool = False) -> Decoded:
+        """The flows of datagrams; nothing that they hold raises.
+
+        Data sets whose template is not known yet are held, within a bound, for the next call, but of the
+        last one dropped.
+        """
+        self._drops, self._noted, self._chunks = {}, {}, {}
+        for place, datagram in enumerate(datagrams):
+            self._datagram(datagram, place)
+        if is_last:
+            while self._held:
+                self._give_up()
+        tables = [self._table(chunks) for chunks in self._chunks.values()]
+        self._chunks = {}
+        table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+        return Decoded(table, list(self._drops.values()), self._noted)
+
+    def _drop(self, exporter: str, reason: str, data: bytes, count: int = 1) -> None:
+        key = exporter, reason
+        if key in self._drops:
+            self._drops[key].count += count
+        elif count:
+            self._drops[key] = Drop(exporter, reason, count, data[:40].hex())
+
+    # Datagrams
+
+    def _datagram(self, datagram: Datagram, place: int) -> None:
+        payload, exporter = datagram.payload, datagram.exporter
+        version = int.from_bytes(payload[:2]) if len(payload) >= 2 else None
+        if version == 5:
+            self._five(exporter, payload, place)
+        elif version in (9, 10):
+            self._sets(exporter, version, payload, place)
+        elif version is None:
+            self._drop(exporter, "datagram of less than two bytes", payload)
+        else:
+            self._drop(exporter, f"version {version} is none that is known", payload)
+
+    def _five(self, exporter: str, payload: bytes, place: int) -> None:
+        if len(payload) < 24:
+            self._drop(exporter, "header cut short", payload)
+            return
+        _, count, uptime, seconds, nanoseconds, sequence, kind, engine, sampling = struct.unpack_from(
+            ">HHIIIIBBH", payload
+        )
+        header = _Header(exporter, 5, kind << 8 | engine, seconds * 1000 + nanoseconds // 1_000_000, uptime, place)
+        whole = min(count, (len(payload) - 24) // 48)
+        if whole < count:
+            self._drop(exporter, "fewer records than the header says", payload, count - whole)
+        elif len(payload) > 24 + 48 * count:
+            self._drop(exporter, "bytes after the last record", payload)
+        self._sequences.arrived((exporter, 5, header.domain), sequence, count, "flows", uptime)
+        source = self._source(header)
+        rate = sampling & 0x3FFF
+        if rate > 1 and source.samplers != {None: rate}:
+            source.samplers = {None: rate}
+        elif rate <= 1 and source.samplers:
+            source.samplers = {}
+        self._records(header, source, _V5, payload[24 : 24 + 48 * whole])
+
+    def _sets(self, exporter: str, version: int, payload: bytes, place: int) -> None:
+        size = 20 if version == 9 else 16
+        if len(payload) < size:
+            self._drop(exporter, "header cut short", payload)
+            return
+        if version == 9:
+            _, _, uptime, seconds, sequence, domain = struct.unpack_from(">HHIIII", payload)
+            end = len(payload)
+        else:
+            _, length, seconds, sequence, domain = struct.unpack_from(">HHIII", payload)
+            uptime, end = 0, min(length, len(payload))
+            if length > len(payload):
+                self._drop(exporter, "message longer than its datagram", payload)
+            elif length < len(payload):
+                self._drop(exporter, "bytes after the message", payload)
+        header = _Header(exporter, version, domain, seconds * 1000, uptime, place)
+        records: int | None = 0
+        at = size
+        while end - at >= 4:
+            number, length = struct.unpack_from(">HH", payload, at)
+            if length < 4:
+                if any(payload[at:end]):
+                    self._drop(exporter, "set of an impossible length", payload[at:end])
+                break
+            if at + length > end:
+                self._drop(exporter, "set longer than its datagram", payload[at:end])
+            found = self._set(header, number, payload[at + 4 : min(at + length, end)])
+            records = None if records is None or found is None else records + found
+            at += length
+        unit = "datagrams" if version == 9 else "flows"
+        told = 1 if version == 9 else records
+        self._sequences.arrived((exporter, version, domain), sequence, told, unit, uptime)
+
+    def _set(self, header: _Header, number: int, data: bytes) -> int | None:
+        """Reads a set; how many data records it has, None where that cannot be known yet."""
+        if number in ((0, 1) if header.version == 9 else (2, 3)):
+            self._templates(header, data, is_options=number in (1, 3))
+            return 0
+        if number < 256:
+            self._drop(header.exporter, f"set {number} is none that is known", data)
+            return 0
+        source = self._source(header)
+        template = source.templates.get(number)
+        if template is None:
+            self._hold(_Held(header, number, data))
+            return None
+        return self._records(header, source, template, data)
+
+    def _source(self, header: _Header) -> _Source:
+        key = header.exporter, header.version, header.domain
+        source = self._sources.get(key)
+        if source is None:
+            if len(self._sources) >= _MOST_SOURCES:
+                self._sources.pop(next(iter(self._sources)))
+            source = self._sources[key] = _Source()
+        return source
+
+    # Templates
+
+    def _templates(self, header: _Header, data: bytes, *, is_options: bool) -> None:
+        source = self._source(header)
+        try:
+            for found in parse(data, header.version, is_options=is_options):
+                if isinstance(found, int):
+                    withdrawn = [found] if found >= 256 else list(source.templates)
+                    for number in withdrawn:
+                        source.templates.pop(number, None)
+                elif source.templates.get(found.number) != found:
+                    if len(source.templates) >= _MOST_TEMPLATES:
+                        self._drop(header.exporter, "more templates than are kept", data)
+                        return
+                    source.templates[found.number] = found
+                    self._release(header, source, found)
+        except Malformed as reason:
+            self._drop(header.exporter, str(reason), data)
+
+    def _hold(self, held: _Held) -> None:
+        self._held.append(held)
+        self._held_bytes += len(held.data)
+        while len(self._held) > _MOST_HELD_SETS or self._held_bytes > _MOST_HELD_BYTES:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        held = self._held.popleft()
+        self._held_bytes -= len(held.data)
+        self._drop(held.header.exporter, "data set without its template", held.data)
+
+    def _release(self, header: _Header, source: _Source, template: Template) -> None:
+        """Reads the sets that waited for a template."""
+        key = header.exporter, header.version, header.domain
+        waiting = [
+            held
+            for held in self._held
+            if held.number == template.number
+            and (held.header.exporter, held.header.version, held.header.domain) == key
+        ]
+        for held in waiting:
+            self._held.remove(held)
+            self._held_bytes -= len(held.data)
+            # Of an earlier call: its datagram is not among these.
+            self._records(held.header, source, template, held.data)
+
+    # Records
+
+    def _records(self, header: _Header, source: _Source, template: Template, data: bytes) -> int:
+        whole, count, left = template.whole(data)
+        if template.is_options:
+            learn(source, template, data, count)
+            return count
+        # Padding is shorter than a record; of records of variable length, than what they are aligned to.
+        if left > 3 and not template.is_fixed and any(data[len(data) - left :]):
+            self._drop(header.exporter, "record longer than its set", data[len(data) - left :])
+        if not count:
+            if data and any(data):
+                self._drop(header.exporter, "set shorter than one record", data)
+            return 0
+        key = id(template), id(source.samplers), id(source.applications)
+        chunks = self._chunks.get(key)
+        if chunks is None:
+            context = Context(
+                header.exporter, header.version, source.samplers, source.applications, source.system_init_ms
+            )
+            chunks = self._chunks[key] = _Chunks(template, context)
+        chunks.data.append(whole)
+        chunks.counts.append(count)
+        chunks.headers.append(header)
+        return count
+
+    def _table(self, chunks: _Chunks) -> pa.Table:
+        records = np.frombuffer(b"".join(chunks.data), dtype=chunks.template.dtype)
+        counts = np.array(chunks.counts)
+        exported, uptime, place = (
+            np.repeat(np.array([getattr(header, name) for header in chunks.headers], np.float64), counts)
+            for name in ("exported_ms", "uptime_ms", "place")
+        )
+        made, missing = columns.table(records, exported, uptime, place.astype(np.int64), chunks.context)
+        for reason, count in missing.items():
+            if reason.startswith("record without"):
+                self._drop(chunks.context.exporter, reason, chunks.data[0], count)
+            else:
+                self._noted[reason] = self._noted.get(reason, 0) + count
+        return made
+
+    # State
+
+    def state(self) -> dict[str, Any]:
+        """All that is remembered, as JSON values: templates, options, held sets, sequences."""
+        sources = [
+            {
+                "key": list(key),
+                "templates": [template.to_json() for template in source.templates.values()],
+                "samplers": [[sampler, rate] for sampler, rate in source.samplers.items()],
+                "applications": [[number, name] for number, name in source.applications.items()],
+                "system_init_ms": source.system_init_ms,
+            }
+            for key, source in self._sources.items()
+        ]
+        held = [
+            {**vars(one.header), "number": one.number, "data": one.data.hex()} for one in self._held
+        ]
+        return {"sources": sources, "held": held, "sequences": self._sequences.to_json(), "lost": self.lost}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        for told in state["sources"]:
+            exporter, version, domain = told["key"]
+            templates = [Template.from_json(value) for value in told["templates"]]
+            self._sources[exporter, version, domain] = _Source(
+                {template.number: template for template in templates},
+                {sampler: rate for sampler, rate in told["samplers"]},
+                {number: name for number, name in told["applications"]},
+                told["system_init_ms"],
+            )
+        for one in state["held"]:
+            told = dict(one)
+            number, data = told.pop("number"), bytes.fromhex(told.pop("data"))
+            self._held.append(_Held(_Header(**told), number, data))
+            self._held_bytes += len(data)
+        self._sequences = Sequences.from_json(state["sequences"])
