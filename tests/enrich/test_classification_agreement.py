@@ -9,7 +9,7 @@ import pytest
 
 from subsight.enrich.classification import tables
 from subsight.enrich.classification.agreement import Agreement, Cell, agreement
-from subsight.store import Store
+from subsight.store import open_store
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("SUBSIGHT_SHARED", ROOT.parent / "shared"))
@@ -53,7 +53,7 @@ def test_nothing_to_compare_is_null() -> None:
     assert Agreement(CELLS[:1]).figures()["kappa_covered"] is None
 
 
-def test_labels_are_hidden_and_only_proper_inspection_counts(store: Store) -> None:
+def test_labels_are_hidden_and_only_proper_inspection_counts() -> None:
     rows = [  # port, protocol, bytes, bytes back, label, category, method
         (443, 6, 100, 900, "TLS.YouTube", "Media", "DPI"),
         (443, 6, 10, None, "TLS", "Web", "DPI (cache)"),
@@ -68,7 +68,9 @@ def test_labels_are_hidden_and_only_proper_inspection_counts(store: Store) -> No
     flows = pa.table(
         {"src_port": [60000] * len(rows)} | dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
     )
-    assert agreement(store, store.from_arrow(flows), tables()).cells == (
+    with open_store("duckdb", memory="1GB") as store:
+        found = agreement(store, store.from_arrow(flows), tables())
+    assert found.cells == (
         Cell("Network services", "Network services", "likely", 1, 3),
         Cell("Video", "Web", "guess", 1, 1000),
         Cell("Web", "Web", "guess", 2, 20),

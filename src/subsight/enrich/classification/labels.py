@@ -34,7 +34,9 @@ def known_labels(store: Store, flows: Frame) -> Frame | None:
         return None
     lowered = nw.col("application").str.to_lowercase()
     told = flows.filter(~nw.col("application").is_null())
-    combinations = store.keep(told.select(*(nw.col(name).fill_null("") for name in LABEL)).unique())
+    # Twice unique: the first on as few values as possible, the second where null and empty text were both.
+    filled = told.select(*LABEL).unique().select(*(nw.col(name).fill_null("") for name in LABEL))
+    combinations = store.keep(filled.unique())
     combinations = combinations.filter(~lowered.is_in(sorted({*shipped().unlabelled, ""})))
     if not store.row(combinations.select(count=nw.len()))["count"]:
         return None
