@@ -89,6 +89,15 @@ def labelled_flows() -> Path:
     return source
 
 
+@pytest.fixture
+def netflow_data() -> Path:
+    """The shared packets of real exporters."""
+    source = SHARED / "data" / "flows" / "netflow"
+    if not source.is_dir():
+        pytest.skip("the shared data are not here")
+    return source
+
+
 SPARK = "local-cluster[2,1,1024] spark.sql.shuffle.partitions=3 spark.default.parallelism=3"
 
 

@@ -159,7 +159,7 @@ def _told(workspace: Workspace, memory: _Memory) -> None:
             "dropped": memory.dropped,
             "rejects": memory.rejects,
             "lost_estimate": decoder.get("lost", {}),
-            "held": decoder.get("held_count", 0),
+            "held": len(decoder.get("held", ())),
             "last_segment": memory.last,
             "last_run": _last_run(workspace),
         },
@@ -183,8 +183,7 @@ def _decode(
         segment.path.unlink()
         return False
     seen = _Seen(folder, segment.name)
-    decoder = netflow.Decoder()
-    decoder.restore(memory.decoder)
+    decoder = netflow.Decoder(memory.decoder)
     fresh, count = [], Counter[str]()
     for record in segment.records():
         count["datagrams"] += 1
@@ -194,10 +193,12 @@ def _decode(
         fresh.append(netflow.Datagram(record.exporter, record.arrived_us, record.payload))
     decoded = decoder.decode(fresh)
     seen.write()
-    has_flows = decoded.table.num_rows > 0
+    import pyarrow.parquet as pq
+
+    has_flows = bool(decoded.table.num_rows)
     if has_flows:
         path = scratch / f"{segment.name}.parquet"
-        netflow.write(decoded.table, path)
+        pq.write_table(decoded.table, path)
         content = hashlib.sha256(segment.name.encode() + segment.path.read_bytes()).hexdigest()[:16]
         found = ingestion.add(
             store, workspace, path, settings, kind="flows", name=f"datagrams {segment.name}", content=content

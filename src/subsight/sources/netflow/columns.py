@@ -1,4 +1,4 @@
-"""From decoded records to the columns of flows: one NumPy operation a column, whatever the number of records."""
+"""From decoded records to the columns of flows: one NumPy operation a column, however many records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SCHEMA: Final = pa.schema([
     ("exporter", pa.string()), ("sampling_rate", pa.int64()),
     ("application", pa.string()), ("application_method", pa.string()), ("datagram", pa.int64()),
 ])  # fmt: skip
-"""The columns of a decoded flow, by the names of the contract `flows`; `datagram` is its place in the input."""
+"""The columns of a decoded flow, by the contract's names; `datagram` is its place in the input."""
 
 _HEX: Final = np.array([f"{value:02x}".encode() for value in range(256)], dtype="S2")
 _MAPPED: Final = np.frombuffer(bytes(10) + b"\xff\xff", dtype=np.uint8)
@@ -70,18 +70,17 @@ def table(
     """
     names = records.dtype.names or ()
     count = len(records)
-    src, has_src = _address(records, "source", names)
-    dst, has_dst = _address(records, "destination", names)
+    src, dst, has, is_inner = _addresses(records, names)
     volume = _number(records, _BYTES, names)
-    is_flow = has_src & has_dst & ~np.isnan(volume)
+    is_flow = has & ~np.isnan(volume)
     missing = {
-        "record without addresses": int(count - (has_src & has_dst).sum()),
-        "record without a volume": int((has_src & has_dst & np.isnan(volume)).sum()),
+        "record without addresses": int(count - has.sum()),
+        "record without a volume": int((has & np.isnan(volume)).sum()),
     }
     first, last, guessed = _times(records, names, exported_ms, uptime_ms, context)
     missing["time of the export, as the record has none"] = int((guessed & is_flow).sum())
-    protocol = _number(records, ("protocolIdentifier",), names)
-    ports = _ports(records, names, protocol)
+    protocol = _of_header(records, ("protocolIdentifier",), names, is_inner)
+    ports = _ports(records, names, protocol, is_inner)
     back, packets_back = _number(records, _BYTES_BACK, names), _number(records, _PACKETS_BACK, names)
     if context.version == 9 and "octetDeltaCount" in names:  # out beside in is the way back
         back = _number(records, ("postOctetDeltaCount",), names) if np.isnan(back).all() else back
@@ -91,14 +90,16 @@ def table(
     columns = [
         _instants(first), _instants(last), _text(src), _text(dst), _whole(ports[0]), _whole(ports[1]),
         _whole(protocol), _float(volume), _float(back), _float(_number(records, _PACKETS, names)),
-        _float(packets_back), pa.array([context.exporter], pa.string()).take(pa.array(np.zeros(count, np.int8))),
+        _float(packets_back), pa.array([context.exporter], pa.string()).take(pa.array(np.zeros(count, "i1"))),
         _whole(_sampling(records, names, context)), application,
         pa.array(["exporter" if value else None for value in application.is_valid().to_pylist()], pa.string())
         if application.null_count < count else pa.nulls(count, pa.string()),
         pa.array(datagrams, pa.int64()),
     ]  # fmt: skip
     made = pa.table(columns, schema=SCHEMA)
-    return (made if is_flow.all() else made.filter(pa.array(is_flow))), {k: v for k, v in missing.items() if v}
+    return (made if is_flow.all() else made.filter(pa.array(is_flow))), {
+        k: v for k, v in missing.items() if v
+    }
 
 
 # Numbers
@@ -139,22 +140,56 @@ def _whole(values: Numbers) -> pa.Array:
 # Addresses
 
 
-def _address(records: Numbers, side: str, names: tuple[str, ...]) -> tuple[Numbers, Numbers]:
-    """Sixteen bytes a record, IPv4 mapped, and whether there is an address."""
-    found = np.zeros((len(records), 16), dtype=np.uint8)
-    has = np.zeros(len(records), dtype=bool)
-    four, six = f"{side}IPv4Address", f"{side}IPv6Address"
-    if six in names and records[six].ndim == 2 and records[six].shape[1] == 16:
-        found[:] = records[six]
+def _addresses(records: Numbers, names: tuple[str, ...]) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+    """Sixteen bytes of sender and receiver a record, whether both are there, whether of an inner header.
+
+    Of several pairs the last that is not zero counts: a template for both versions leaves one at zero, and of
+    a packet in a tunnel the inner header is what the subscriber sent.
+    """
+    count = len(records)
+    src, dst = (np.zeros((count, 16), dtype=np.uint8) for _ in range(2))
+    has, is_inner = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+    for name in names:  # in the order of the template
+        if not name.removeprefix("inner ").startswith("sourceIPv"):
+            continue
+        sender = _octets(records, name, names)
+        receiver = _octets(records, name.replace("source", "destination"), names)
+        if sender is None or receiver is None:
+            continue
+        # One whose addresses are both zero is none, unless there is no other.
+        is_told = sender.any(axis=1) | receiver.any(axis=1)
+        seen = src.any(axis=1) | dst.any(axis=1)
+        for octets, found in ((sender, src), (receiver, dst)):
+            chosen = is_told | ~has
+            width = octets.shape[1]
+            found[chosen, 16 - width :] = octets[chosen]
+            found[chosen, : 16 - width] = _MAPPED[: 16 - width]
+        is_inner |= is_told & has & seen
         has[:] = True
-    if four in names and records[four].dtype == np.dtype(">u4") and records[four].ndim == 1:
-        octets = np.ascontiguousarray(records[four]).view(np.uint8).reshape(-1, 4)
-        # A template for both versions leaves the other one at zero.
-        chosen = ~has | ((octets.any(axis=1)) & ~found.any(axis=1))
-        found[chosen, :12] = _MAPPED
-        found[chosen, 12:] = octets[chosen]
-        has[:] = True
-    return found, has
+    return src, dst, has, is_inner
+
+
+def _octets(records: Numbers, name: str, names: tuple[str, ...]) -> Numbers | None:
+    """The bytes of an address, or None where the template has none of its version's size."""
+    if name not in names:
+        return None
+    values = records[name]
+    if values.ndim == 2:
+        return values if values.shape[1] == 16 and "IPv6" in name else None
+    if "IPv4" not in name or values.dtype.itemsize != 4:
+        return None
+    return np.ascontiguousarray(values).view(np.uint8).reshape(-1, 4)
+
+
+def _of_header(
+    records: Numbers, roles: tuple[str, ...], names: tuple[str, ...], is_inner: Numbers
+) -> Numbers:
+    """As `_number`, of the inner header where the addresses are its."""
+    outer = _number(records, roles, names)
+    if not is_inner.any():
+        return outer
+    inner = _number(records, tuple(f"inner {role}" for role in roles), names)
+    return np.where(is_inner & ~np.isnan(inner), inner, outer)
 
 
 def _text(octets: Numbers) -> pa.Array:
@@ -232,20 +267,24 @@ def _by_uptime(
         ago = uptime_ms - value
         # Ahead of the header by more than a day is a clock that wrapped in between.
         ago = np.where(ago < -86_400_000, ago + _WRAP, ago)
-        return exported_ms - ago
+        instants: Numbers = exported_ms - ago
+        return instants
     init = _number(records, ("systemInitTimeMilliseconds",), names)
     if np.isnan(init).all() and context.system_init_ms is not None:
         init = np.full(len(records), float(context.system_init_ms))
-    return init + value
+    instants = init + value
+    return instants
 
 
 # Ports, sampling, applications
 
 
-def _ports(records: Numbers, names: tuple[str, ...], protocol: Numbers) -> tuple[Numbers, Numbers]:
+def _ports(
+    records: Numbers, names: tuple[str, ...], protocol: Numbers, is_inner: Numbers
+) -> tuple[Numbers, Numbers]:
     """Both ports; of ICMP its type and code, whichever element tells them."""
-    src = _number(records, ("sourceTransportPort",), names)
-    dst = _number(records, ("destinationTransportPort",), names)
+    src = _of_header(records, ("sourceTransportPort",), names, is_inner)
+    dst = _of_header(records, ("destinationTransportPort",), names, is_inner)
     is_icmp = np.isin(protocol, _ICMP)
     if not is_icmp.any():
         return src, dst
@@ -265,7 +304,7 @@ def _sampling(records: Numbers, names: tuple[str, ...], context: Context) -> Num
     told = _number(records, ("samplingInterval", "samplerRandomInterval"), names)
     taken = _number(records, ("samplingPacketInterval",), names)
     left = _number(records, ("samplingPacketSpace",), names)
-    told = np.where(np.isnan(told) & (taken > 0), (taken + left) / np.where(taken > 0, taken, 1), told)
+    told = np.where(np.isnan(told) & (taken > 0), 1 + left / np.where(taken > 0, taken, 1), told)
     chosen = _number(records, ("samplerId", "selectorId"), names)
     samplers = context.samplers
     if samplers:

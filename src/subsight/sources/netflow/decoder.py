@@ -64,7 +64,7 @@ class Decoded:
 
 @dataclass
 class _Source:
-    """What one observation domain of an exporter said: replaced as a whole, so that earlier records keep it."""
+    """What one observation domain said; replaced as a whole, so that earlier records keep theirs."""
 
     templates: dict[int, Template] = field(default_factory=dict)
     samplers: dict[int | None, int] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Decoder:
         self._held: deque[_Held] = deque()
         self._held_bytes = 0
         self._sequences = Sequences()
-        self._chunks: dict[tuple[int, int, int], _Chunks] = {}
+        self._chunks: dict[tuple[int | None, ...], _Chunks] = {}
         self._drops: dict[tuple[str, str], Drop] = {}
         self._noted: dict[str, int] = {}
         if state:
@@ -172,7 +172,9 @@ class Decoder:
         _, count, uptime, seconds, nanoseconds, sequence, kind, engine, sampling = struct.unpack_from(
             ">HHIIIIBBH", payload
         )
-        header = _Header(exporter, 5, kind << 8 | engine, seconds * 1000 + nanoseconds // 1_000_000, uptime, place)
+        header = _Header(
+            exporter, 5, kind << 8 | engine, seconds * 1000 + nanoseconds // 1_000_000, uptime, place
+        )
         whole = min(count, (len(payload) - 24) // 48)
         if whole < count:
             self._drop(exporter, "fewer records than the header says", payload, count - whole)
@@ -303,7 +305,7 @@ class Decoder:
             if data and any(data):
                 self._drop(header.exporter, "set shorter than one record", data)
             return 0
-        key = id(template), id(source.samplers), id(source.applications)
+        key = id(template), id(source.samplers), id(source.applications), source.system_init_ms
         chunks = self._chunks.get(key)
         if chunks is None:
             context = Context(
@@ -344,9 +346,7 @@ class Decoder:
             }
             for key, source in self._sources.items()
         ]
-        held = [
-            {**vars(one.header), "number": one.number, "data": one.data.hex()} for one in self._held
-        ]
+        held = [{**vars(one.header), "number": one.number, "data": one.data.hex()} for one in self._held]
         return {"sources": sources, "held": held, "sequences": self._sequences.to_json(), "lost": self.lost}
 
     def _restore(self, state: Mapping[str, Any]) -> None:
@@ -355,8 +355,8 @@ class Decoder:
             templates = [Template.from_json(value) for value in told["templates"]]
             self._sources[exporter, version, domain] = _Source(
                 {template.number: template for template in templates},
-                {sampler: rate for sampler, rate in told["samplers"]},
-                {number: name for number, name in told["applications"]},
+                dict(told["samplers"]),
+                dict(told["applications"]),
                 told["system_init_ms"],
             )
         for one in state["held"]:

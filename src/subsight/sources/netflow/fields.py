@@ -1,4 +1,4 @@
-"""The information elements that flows are made of (IANA's IPFIX registry; NetFlow v9 uses the same numbers)."""
+"""The information elements that flows are made of (IANA's IPFIX registry, of which v9 has the first)."""
 
 from __future__ import annotations
 

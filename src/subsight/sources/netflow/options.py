@@ -35,11 +35,13 @@ def learn(source: Any, template: Template, data: bytes, count: int) -> None:
 def _sampling(source: Any, told: dict[str, bytes]) -> None:
     numbers = {name: int.from_bytes(value) for name, value in told.items() if len(value) <= 8}
     rate: float | None = next((numbers[name] for name in _RATES if numbers.get(name)), None)
-    taken = numbers.get("samplingPacketInterval")
-    if rate is None and taken:
-        rate = (taken + numbers.get("samplingPacketSpace", 0)) / taken
+    taken, left = (numbers.get(f"samplingPacket{name}") for name in ("Interval", "Space"))
     if rate is None and numbers.get("samplingSize") and numbers.get("samplingPopulation"):
         rate = numbers["samplingPopulation"] / numbers["samplingSize"]
+    if rate is None and taken and left is not None:
+        rate = (taken + left) / taken
+    # Alone it is what many exporters mean by one of so many packets, not how many are taken in a row.
+    rate = taken if rate is None else rate
     if rate is None or not 1 <= rate < 2**32:
         return
     sampler = numbers.get("samplerId", numbers.get("selectorId"))

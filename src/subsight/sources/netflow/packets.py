@@ -26,7 +26,7 @@ _TAGS: Final = (0x8100, 0x88A8, 0x9100)
 
 @dataclass(frozen=True)
 class Payload:
-    """What one UDP datagram carried: when it was captured in microseconds since 1970, from where, to which port."""
+    """What one UDP datagram carried: when (microseconds since 1970), from where, and to which port."""
 
     at_us: int
     src_address: str
@@ -118,7 +118,7 @@ def _resolution(options: bytes, order: str) -> float:
         code, length = struct.unpack_from(f"{order}HH", options, at)
         if code == 9 and length == 1:
             value = options[at + 4]
-            return 1e6 / (2 ** (value & 0x7F) if value & 0x80 else 10**value)
+            return 1e6 / float(2 ** (value & 0x7F) if value & 0x80 else 10**value)
         if code == 0:
             break
         at += 4 + (length + 3) // 4 * 4
@@ -169,4 +169,8 @@ def _udp(packet: bytes, passed: Counter[str]) -> tuple[str, int, bytes] | None:
     told = int.from_bytes(packet[size + 4 : size + 6])
     if size + told > len(packet):
         passed["packet cut short"] += 1
-    return sender, int.from_bytes(packet[size + 2 : size + 4]), packet[size + 8 : min(end, size + max(told, 8))]
+    return (
+        sender,
+        int.from_bytes(packet[size + 2 : size + 4]),
+        packet[size + 8 : min(end, size + max(told, 8))],
+    )

@@ -54,13 +54,16 @@ class Template:
 
     @cached_property
     def _kept(self) -> list[tuple[str, int]]:
-        """The first field of each role, by place."""
+        """The first field of each role by place and, where it is there again, the last one as `inner NAME`.
+
+        Of a packet in a tunnel the outer header comes first (RFC 7011, 8).
+        """
         found: dict[str, int] = {}
         for place, field in enumerate(self.fields):
             name = role(field.number, field.enterprise)
             if name and 0 < field.length < _VARIABLE:
-                found.setdefault(name, place)
-        return list(found.items())
+                found[name if name not in found else f"inner {name}"] = place
+        return sorted(found.items(), key=lambda item: item[1])
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -96,7 +99,7 @@ class Template:
         return b"".join(records), len(records), len(data) - at
 
     def walk(self, data: bytes, at: int) -> tuple[list[bytes], int]:
-        """The fields of the record at a place, and where it ends, which is past the data if it is cut short."""
+        """The fields of the record at a place, and where it ends: past the data if it is cut short."""
         values = []
         for field in self.fields:
             length = field.length
@@ -151,7 +154,9 @@ def parse(data: bytes, version: int, *, is_options: bool) -> Iterator[Template |
             (scopes,) = struct.unpack_from(">H", data, at)
             at += 2
         if not 0 < count <= MOST_FIELDS or number < 256:
-            raise Malformed("template with an impossible number of fields" if number >= 256 else "template below 256")
+            raise Malformed(
+                "template with an impossible number of fields" if number >= 256 else "template below 256"
+            )
         fields = []
         for _ in range(count):
             field, at = _field(data, at, version)
