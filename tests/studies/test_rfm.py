@@ -117,15 +117,15 @@ def test_usage_without_a_date_is_counted(duckdb_store: Store) -> None:
     assert [row["total_bytes"] for row in duckdb_store.rows(prepare(inputs).people)] == [5]
 
 
-def test_given_cut_points_are_inclusive_and_absolute(store: Store) -> None:
+def test_given_cut_points_are_inclusive_and_absolute(duckdb_store: Store) -> None:
     cuts = {"recency_days": [0, 1, 2, 3], "active_days": [1, 2, 3, 4], "total_bytes": [15, 150, 1e9, 2e9]}
-    found = people_of(store, FIVE, rfm_cuts=cuts)
+    found = people_of(duckdb_store, FIVE, rfm_cuts=cuts)
     # A value that equals a threshold stays below it: 0 days is at best, 15 bytes at worst.
     assert {who: row["rfm_code"] for who, row in found.items()} == {
         "a": "553", "b": "443", "c": "333", "d": "222", "e": "111",
     }  # fmt: skip
     # Where nobody reaches a score it stays empty, also where all are equal.
-    alone = people_of(store, [used("a", 0, dl=2_000_000_001)], rfm_cuts=cuts)["a"]
+    alone = people_of(duckdb_store, [used("a", 0, dl=2_000_000_001)], rfm_cuts=cuts)["a"]
     assert alone["rfm_code"] == "515"
 
 
@@ -160,19 +160,19 @@ def test_ties_score_alike(store: Store) -> None:
     assert found["t"]["rfm_code"] == "555"
 
 
-def test_a_value_that_half_of_them_share_scores_alike(store: Store) -> None:
+def test_a_value_that_half_of_them_share_scores_alike(duckdb_store: Store) -> None:
     # Days 1, 2, 2, 2, 2, 2, 2, 3, 4, 5: quintiles at 2, 2, 2, 3.2; only 4 and 5 are above.
     days = [1, 2, 2, 2, 2, 2, 2, 3, 4, 5]
     rows = [used(f"s{i}", ago) for i, count in enumerate(days) for ago in range(count)]
-    _, cuts = scored(inputs_of(store, rows))
+    _, cuts = scored(inputs_of(duckdb_store, rows))
     assert cuts["frequency"].thresholds == pytest.approx((2, 2, 2, 3.2))
-    found = people_of(store, rows)
+    found = people_of(duckdb_store, rows)
     assert [found[f"s{i}"]["frequency_score"] for i in range(10)] == [1, 1, 1, 1, 1, 1, 1, 4, 5, 5]
 
 
 @pytest.mark.parametrize("count", [1, 30])
-def test_where_all_are_equal_nobody_is_told_apart(store: Store, count: int) -> None:
-    found = people_of(store, [used(f"s{i}", 0, dl=100) for i in range(count)])
+def test_where_all_are_equal_nobody_is_told_apart(duckdb_store: Store, count: int) -> None:
+    found = people_of(duckdb_store, [used(f"s{i}", 0, dl=100) for i in range(count)])
     assert {row["rfm_code"] for row in found.values()} == {"533"}
     assert {row["connection_score"] for row in found.values()} == {3}
 
@@ -226,8 +226,8 @@ def told(store: Store, rows: Sequence[dict[str, Any]], **more: Any) -> dict[str,
     return {answer.id.partition(".")[2]: answer for answer in answers}
 
 
-def test_thresholds_are_printed_with_who_scores_what(store: Store) -> None:
-    thresholds = told(store, [*FIVE, used(None, 1, dl=77, flows=3)])["thresholds"]
+def test_thresholds_are_printed_with_who_scores_what(duckdb_store: Store) -> None:
+    thresholds = told(duckdb_store, [*FIVE, used(None, 1, dl=77, flows=3)])["thresholds"]
     assert [tuple(row.values()) for row in thresholds.rows[:5]] == [
         ("recency_days", "quintiles", "5", None, 0.8, 1), ("recency_days", "quintiles", "4", 0.8, 1.6, 1),
         ("recency_days", "quintiles", "3", 1.6, 2.4, 1), ("recency_days", "quintiles", "2", 2.4, 4.2, 1),
@@ -323,11 +323,11 @@ def test_recency_and_frequency_together_turn_with_the_facts(duckdb_store: Store)
     assert apart.reading[0] == "Recency and frequency do not clearly go together (Cramer's V 0.00)."
 
 
-def test_segments_are_told_by_their_groups(store: Store) -> None:
+def test_segments_are_told_by_their_groups(duckdb_store: Store) -> None:
     cuts = {"recency_days": [1, 3, 6, 9], "active_days": [1, 3, 5, 7], "total_bytes": [1, 2, 3, 4]}
     rows = _crowd({"p": 8, "q": 1}, {"p": 0, "q": 10})
     names = {f"{kind}{i}": segment for kind, segment in (("p", "Gold"), ("q", "Silver")) for i in range(39)}
-    segments = told(store, rows, segments=names, rfm_cuts=cuts)["segments"]
+    segments = told(duckdb_store, rows, segments=names, rfm_cuts=cuts)["segments"]
     assert segments.rows == [
         {"segment_name": "Gold", "rfm_group": "Champions", "subscriber_count": 39, "segment_share": 1.0},
         {"segment_name": "Silver", "rfm_group": "Lost", "subscriber_count": 39, "segment_share": 1.0},
@@ -339,9 +339,9 @@ def test_segments_are_told_by_their_groups(store: Store) -> None:
     )
     assert segments.notes == ("2 scored subscribers without a segment: left out.",)
     mixed = {f"{kind}{i}": ("Gold", "Silver")[i % 2] for kind in "pq" for i in range(40)}
-    same = told(store, rows, segments=mixed, rfm_cuts=cuts)["segments"]
+    same = told(duckdb_store, rows, segments=mixed, rfm_cuts=cuts)["segments"]
     assert same.reading == ("Segments and target groups do not clearly go together (Cramer's V 0.00).",)
-    assert told(store, rows)["segments"].reading == ("No segments are known of these subscribers.",)
+    assert told(duckdb_store, rows)["segments"].reading == ("No segments are known of these subscribers.",)
 
 
 def test_charts_are_drawn(duckdb_store: Store) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
@@ -42,6 +42,7 @@ class Trends:
         guess_bytes: volume of both periods whose service is unknown or a guess.
         left_out: reason and bytes of what belongs to nobody who is compared.
         silent: dates of the two periods on which nothing was seen at all.
+        groups: by the name of a grouping, such as segment: `subscriber_id, group_name`.
     """
 
     usage: UsageInputs
@@ -54,6 +55,7 @@ class Trends:
     guess_bytes: int
     left_out: Sequence[tuple[str, int]]
     silent: Sequence[date]
+    groups: Mapping[str, Frame]
 
 
 def changes(inputs: UsageInputs) -> Frame | None:
@@ -75,8 +77,11 @@ def is_known() -> Any:
     return is_sure & (nw.col("category") != UNKNOWN).fill_null(False)
 
 
-def prepare(inputs: UsageInputs) -> Trends | None:
-    """Reads the usage, once for all questions; None where the period before was not seen."""
+def prepare(inputs: UsageInputs, rfm: Frame | None = None) -> Trends | None:
+    """Reads the usage, once for all questions; None where the period before was not seen.
+
+    With `rfm` (`subscriber_id, rfm_group`) its target groups are groups beside the segments.
+    """
     now, before = periods(inputs)
     if before is None:
         return None
@@ -93,8 +98,17 @@ def prepare(inputs: UsageInputs) -> Trends | None:
     left_out, silent = _seen(inputs, now, before)
     return Trends(
         inputs, now, before, people, categories, firsts, store.keep(_by_service(known)),
-        int(guess["n"] or 0), left_out, silent,
+        int(guess["n"] or 0), left_out, silent, _groups(inputs, rfm),
     )  # fmt: skip
+
+
+def _groups(inputs: UsageInputs, rfm: Frame | None) -> dict[str, Frame]:
+    found = {}
+    if inputs.segments is not None:
+        found["segment"] = inputs.segments.select("subscriber_id", group_name=nw.col("segment_name"))
+    if rfm is not None:
+        found["target group"] = rfm.select("subscriber_id", group_name=nw.col("rfm_group"))
+    return found
 
 
 def _base(inputs: UsageInputs, now: Period, before: Period) -> Frame:
