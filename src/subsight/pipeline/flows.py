@@ -19,7 +19,7 @@ import narwhals as nw
 from subsight.answers import Answer
 from subsight.enrich import attribution, classification
 from subsight.errors import ConfigurationError, InputError
-from subsight.pipeline.publishing import Area, Context, quality_of
+from subsight.pipeline.publishing import Area, Context, earlier_run, quality_of
 from subsight.settings import Settings
 from subsight.store import Frame, HourStart, LocalDate, LocalHour, Store
 from subsight.studies.usage import Period, UsageInputs
@@ -182,13 +182,25 @@ def answer(context: Context, found: Usage, wanted: Sequence[str], segments: Fram
     answers: dict[str, list[Answer]] = {}
     for study in [study for study in STUDIES if study in wanted]:
         with context.clock.stage(f"study {study}"):
-            given, table = import_module(f"subsight.studies.{study}").answer_all(inputs, context.on_answer)
+            more = {"rfm": _groups(context, tables)} if study == "trends" else {}
+            asked = import_module(f"subsight.studies.{study}")
+            given, table = asked.answer_all(inputs, context.on_answer, **more)
             answers[study] = given
             tables |= {study: table} if table is not None else {}
     quality["findings"] = [*quality["findings"], *_attributed(store, rows)]
     facts: Mapping[str, Any] = {"as_of": inputs.as_of.isoformat(), "flow_zone": settings.time_zone}
     batches = [*found.batches, *found.leases]
     return Area("flows", batches, tables, {}, answers, STUDIES, quality, facts)
+
+
+def _groups(context: Context, tables: Mapping[str, Frame]) -> Frame | None:
+    """The target groups as just computed, else as the current run holds them."""
+    if "rfm" in tables:
+        return tables["rfm"]
+    earlier = earlier_run(context.workspace)
+    if earlier is None or "rfm" not in earlier.tables():
+        return None
+    return context.store.read([earlier.path("rfm")])
 
 
 def _inputs(
