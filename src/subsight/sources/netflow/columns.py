@@ -272,8 +272,7 @@ def _by_uptime(
     init = _number(records, ("systemInitTimeMilliseconds",), names)
     if np.isnan(init).all() and context.system_init_ms is not None:
         init = np.full(len(records), float(context.system_init_ms))
-    instants = init + value
-    return instants
+    return np.asarray(init + value)
 
 
 # Ports, sampling, applications
