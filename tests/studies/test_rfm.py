@@ -271,6 +271,17 @@ def test_groups_are_sized_by_hand(store: Store) -> None:
     assert groups.group_size == "subscriber_count"
 
 
+def test_groups_are_told_with_care_where_quintiles_fall_together(duckdb_store: Store) -> None:
+    rows = [used(f"s{i}", ago, dl=100 + i) for i in range(9) for ago in (0, 1)] + [used("t", 1, dl=1)]
+    reading = told(duckdb_store, rows)["groups"].reading
+    assert reading[-1].startswith("Quintiles of days since the last use and active days fall together")
+    cuts = {"recency_days": [0, 1, 2, 3], "active_days": [1, 2, 3, 4]}
+    assert not any(
+        "fall together" in text for text in told(duckdb_store, rows, rfm_cuts=cuts)["groups"].reading
+    )
+    assert not any("fall together" in text for text in told(duckdb_store, FIVE)["groups"].reading)
+
+
 def test_small_groups_are_not_told(duckdb_store: Store) -> None:
     answers = told(duckdb_store, FIVE, minimum_group=15)
     assert answers["groups"].reading == ("No group has 15 subscribers: none can be told.",)

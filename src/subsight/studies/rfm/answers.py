@@ -135,7 +135,7 @@ def _groups(inputs: RfmInputs) -> Answer:
     rows = _sized(inputs)
     minimum = inputs.usage.settings.minimum_group
     shown = [row for row in rows if row["subscriber_count"] >= minimum]
-    reading = _told(shown, minimum) if rows else []
+    reading = [*_told(shown, minimum), *_uneven(inputs)] if rows else []
     notes = [f"{group.name}: {group.meaning}." for group in GROUPS]
     notes.append("What to do is a suggestion by rule: try it on a part of the group first.")
     chart = charts.bars("rfm_group", "subscriber_count") if rows else None
@@ -188,6 +188,17 @@ def _told(shown: Sequence[Mapping[str, Any]], minimum: int) -> list[str]:
                 f"Suggested: {row['what_to_do']}."
             )
     return reading
+
+
+def _uneven(inputs: RfmInputs) -> list[str]:
+    """That quintiles tell few apart, so that the names of the groups say more than is known."""
+    uneven = [_SAID[name] for name in ("recency", "frequency", "usage") if inputs.cuts[name].is_uneven]
+    if not uneven:
+        return []
+    return [
+        f"Quintiles of {words.listing(uneven)} fall together, as too many share a value: there the groups "
+        "say who is ahead of whom, not how recent, frequent or heavy somebody is; rfm_cuts sets cut-points."
+    ]
 
 
 # Recency by frequency

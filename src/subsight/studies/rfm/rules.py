@@ -55,7 +55,7 @@ GROUPS: Final = (
         "show what the plan already holds; small trial offers", (((4, 5), (2, 3), (1, 2)),),
     ),
     TargetGroup(
-        "New or occasional", "used lately, on the fewest days: just begun, or seldom here",
+        "New or occasional", "used lately, on fewer days than most: just begun, or seldom here",
         "accompany the start with set-up help; look at the date of joining before anything is sold",
         (((4, 5), (1, 1), _ANY),),
     ),

@@ -55,6 +55,11 @@ class Cuts:
         """Whether all values are the same, which quintiles cannot cut."""
         return not self.is_given and self.lowest == self.highest
 
+    @property
+    def is_uneven(self) -> bool:
+        """Whether so many share a value that quintiles fall together and some scores stay empty."""
+        return not self.is_given and len(set(self.thresholds)) < len(self.thresholds)
+
     def expression(self) -> Any:
         """The score of a row as an integer expression."""
         value, below = nw.col(self.measure).cast(nw.Float64), nw.lit(0)
