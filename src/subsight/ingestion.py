@@ -18,6 +18,7 @@ import narwhals as nw
 from subsight.errors import ConfigurationError, InputError
 from subsight.settings import Settings
 from subsight.sources import (
+    captures,
     feedback,
     files,
     flow_columns,
@@ -217,12 +218,14 @@ def _ingest_file(
     known_as: tuple[str, str] | None = None,
 ) -> Ingested:
     table, read = KINDS[kind]
-    file = files.recognise(path)
     name, content = known_as or (path.name, content_hash(path))
     if existing := workspace.batch(table, content):
         asked = {"identifiers": settings.identifiers, "time_zone": settings.time_zone}
         asked |= {"mapping": chosen.name, "mapping_digest": chosen.digest} if chosen else {}
         return Ingested(name, existing, is_new=False, ignored=existing.ignores(asked))
+    is_packed = table == "flows" and captures.kind_of(path) is not None
+    unpacked = captures.unpack(path, workspace.scratch) if is_packed else None
+    file = files.recognise(unpacked.path if unpacked else path)
     found = read(_Input(store, workspace, file, settings, chosen))
     batch = workspace.new_batch(table, content)
     accepted = store.write(found.reading.rows, batch.rows)
@@ -233,7 +236,8 @@ def _ingest_file(
     rows = store.read([batch.rows])
     without = rows.filter(nw.col("subscriber_id").is_null()).select(count=nw.len())
     noted = found.noted(store, rows) if found.noted else {"findings": []}
-    findings = [*found.facts["findings"], *noted.pop("findings")]
+    told = [finding.to_json() for finding in unpacked.findings] if unpacked else []
+    findings = [*told, *found.facts["findings"], *noted.pop("findings")]
     manifest = {
         "name": name,
         "content": content,

@@ -104,6 +104,11 @@ class Workspace:
         """The TOML file with the workspace's settings."""
         return self.path / _MARKER
 
+    @property
+    def scratch(self) -> Path:
+        """The directory for intermediates; it is there while somebody is `writing`."""
+        return self.path / ".scratch"
+
     @contextmanager
     def writing(self) -> Iterator[Path]:
         """Sole right to write, with a scratch directory that is emptied before and after.
@@ -121,7 +126,7 @@ class Workspace:
                 expected="one writer at a time",
                 do="wait for the other command to end, then run this one again",
             ) from None
-        scratch = self.path / ".scratch"
+        scratch = self.scratch
         try:
             self._sweep()
             scratch.mkdir()

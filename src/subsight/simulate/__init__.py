@@ -14,22 +14,28 @@ from subsight.simulate.operator import (
     FAULTS,
     TABLE_FAULTS,
     FileFormat,
+    FlowNetwork,
     Operator,
+    SimulatedFlows,
     Simulation,
     SubscriberBase,
     SubscriberTable,
     checked,
     checked_base,
+    checked_network,
 )
 
 __all__ = [
     "APPLICATIONS",
     "FAULTS",
     "TABLE_FAULTS",
+    "FlowNetwork",
     "Operator",
+    "SimulatedFlows",
     "Simulation",
     "SubscriberTable",
     "simulate",
+    "simulate_flows",
     "simulate_subscribers",
 ]
 
@@ -83,3 +89,18 @@ def simulate_subscribers(
     from subsight.simulate.subscriber_table import write_table
 
     return write_table(base, output)
+
+
+def simulate_flows(network: FlowNetwork, output: Path) -> SimulatedFlows:
+    """Flows with planted habits, the leases of their addresses and the truths, in the folder `output`.
+
+    The subscribers are those of a simulated operator of that size. Memory: one day's flows.
+
+    Raises:
+        ConfigurationError: a knob is out of range.
+        StorageError: the folder cannot be written.
+    """
+    checked_network(network)
+    from subsight.simulate.flows import write_flows
+
+    return write_flows(network, output)

@@ -15,12 +15,15 @@ __all__ = [
     "FAULTS",
     "TABLE_FAULTS",
     "FileFormat",
+    "FlowNetwork",
     "Operator",
+    "SimulatedFlows",
     "Simulation",
     "SubscriberBase",
     "SubscriberTable",
     "checked",
     "checked_base",
+    "checked_network",
 ]
 
 FileFormat = Literal["parquet", "csv"]
@@ -144,6 +147,52 @@ class SubscriberTable:
     table: Path
     segments: Path
     facts: Path
+
+
+@dataclass(frozen=True)
+class FlowNetwork:
+    """What is planted in flows.
+
+    `flows` come in `days` from `first_day` in `time_zone`, of `subscribers`, and peak at 21:00. In the last
+    seven days one in ten subscribers watches three times as much video, one in ten uses nothing, one in ten
+    moves to the night. `labelled_share` of the flows has a label of inspection. With `leases` addresses
+    change hands every night, and a table tells whose they were.
+    """
+
+    subscribers: int = 2_000
+    flows: int = 200_000
+    days: int = 28
+    seed: int = 7
+    first_day: str = "2026-03-02"
+    time_zone: str = "UTC"
+    labelled_share: float = 0.6
+    leases: bool = True
+
+
+@dataclass(frozen=True)
+class SimulatedFlows:
+    """The files of simulated flows.
+
+    `flows` is Parquet by canonical names. `leases` is a CSV of who had which address when; header only
+    without leases. `truths` is JSON: the knobs, `busy_hour`, and by what they do in the last week the
+    numbers of the subscribers (`kinds`).
+    """
+
+    flows: Path
+    leases: Path
+    truths: Path
+
+
+def checked_network(network: FlowNetwork) -> None:
+    """Refuse knobs that no network can have."""
+    if not 10 <= network.subscribers <= 10_000_000:
+        _refuse("subscribers", network.subscribers, "10 to 10,000,000", "choose another number")
+    if not network.days <= network.flows <= _MOST_SESSIONS:
+        _refuse("flows", network.flows, f"{network.days} (one a day) or more", "ask for more flows")
+    if not 1 <= network.days <= _MOST_DAYS:
+        _refuse("days", network.days, f"1 to {_MOST_DAYS}", "choose another number")
+    if not 0 <= network.labelled_share <= 1:
+        _refuse("labelled_share", network.labelled_share, "a share from 0 to 1", "write 60 percent as 0.6")
 
 
 def checked_base(base: SubscriberBase) -> None:

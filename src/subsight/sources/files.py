@@ -15,7 +15,7 @@ from subsight.store import CsvFormat
 
 __all__ = ["InputFile", "expand", "recognise"]
 
-_SUFFIXES: Final = (".csv", ".csv.gz", ".csv.zst", ".txt", ".tsv", ".parquet")
+_SUFFIXES: Final = (".csv", ".csv.gz", ".csv.zst", ".txt", ".tsv", ".parquet", ".pcap", ".pcapng")
 _DELIMITERS: Final = ",;\t|"
 _HEAD: Final = 1 << 18
 _DECLARED: Final = re.compile(r"\s*sep=([,;\t|])\s*", re.IGNORECASE)
@@ -45,7 +45,7 @@ def expand(inputs: Sequence[str | Path]) -> list[Path]:
     for given in inputs:
         path = Path(given)
         if path.is_dir():
-            files = sorted(p for p in path.iterdir() if p.name.lower().endswith(_SUFFIXES))
+            files = sorted(p for p in path.iterdir() if _is_input(p.name.lower()))
         elif path.exists():
             files = [path]
         else:
@@ -58,6 +58,11 @@ def expand(inputs: Sequence[str | Path]) -> list[Path]:
             )
         found.update(dict.fromkeys(files))
     return list(found)
+
+
+def _is_input(name: str) -> bool:
+    """Whether a file of a folder is taken by its name; nfcapd's have the time for a suffix."""
+    return name.endswith(_SUFFIXES) or (name.startswith("nfcapd.") and "current" not in name)
 
 
 def recognise(path: Path) -> InputFile:

@@ -173,11 +173,15 @@ class DuckDBStore(Store):
 
     def numbered(self, path: Path) -> Frame:
         try:
-            relation = self._connection.read_parquet(_pattern(path), hive_partitioning=False)
+            # A column of the reader's own: row_number() would keep all that follows on one core.
+            relation = self._connection.read_parquet(
+                _pattern(path), hive_partitioning=False, file_row_number=True
+            )
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise _unreadable(path, error) from error
-        columns = ", ".join(f"{_quote(name)} AS c{i}" for i, name in enumerate(relation.columns))
-        return nw.from_native(relation.project(f"row_number() OVER () AS record, {columns}"))
+        *names, number = relation.columns
+        columns = ", ".join(f"{_quote(name)} AS c{i}" for i, name in enumerate(names))
+        return nw.from_native(relation.project(f"{_quote(number)} + 1 AS record, {columns}"))
 
     def keep(self, frame: Frame) -> Frame:
         name = f"kept_{next(self._numbers)}"

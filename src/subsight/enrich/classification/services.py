@@ -153,7 +153,7 @@ def _conditions(rule: Rule) -> list[tuple[Any, bool | None]]:
                 *protocol,
                 *_within(f"{side}_port", rule.ports),
                 # A customer's address is keyed: it would lie in a range by chance alone.
-                (nw.col("customer_side") != side).fill_null(True),
+                (~nw.col("customer_side").is_in([side, "both"])).fill_null(True),
                 *_within(f"{side}_address", rule.hosts),
             ],
         )

@@ -9,9 +9,19 @@ from __future__ import annotations
 
 from subsight.sources.netflow.columns import SCHEMA
 from subsight.sources.netflow.decoder import Datagram, Decoded, Decoder, Drop
-from subsight.sources.netflow.packets import Payload, payloads
+from subsight.sources.netflow.packets import Payload, is_capture, payloads
 
-__all__ = ["SCHEMA", "Datagram", "Decoded", "Decoder", "Drop", "Payload", "looks_like_export", "payloads"]
+__all__ = [
+    "SCHEMA",
+    "Datagram",
+    "Decoded",
+    "Decoder",
+    "Drop",
+    "Payload",
+    "is_capture",
+    "looks_like_export",
+    "payloads",
+]
 
 
 def looks_like_export(payload: bytes) -> bool:

@@ -34,10 +34,8 @@ class Payload:
     data: bytes
 
 
-def is_capture(path: Path) -> bool:
-    """Whether a file begins as a packet capture does."""
-    with path.open("rb") as file:
-        magic = file.read(4)
+def is_capture(magic: bytes) -> bool:
+    """Whether a file with these first four bytes is a packet capture."""
     return magic in _CLASSIC or magic == _NG
 
 

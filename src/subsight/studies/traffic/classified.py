@@ -27,8 +27,8 @@ def _methods(inputs: UsageInputs) -> Answer:
     grouped = inputs.usage.group_by("method", "confidence").agg(
         flow_count=total(nw.col("flow_count")),
         total_bytes=total(nw.col("dl_bytes")) + total(nw.col("ul_bytes")),
-        subscriber_count=nw.col("subscriber_id").n_unique(),
-        nobody=nw.col("subscriber_id").is_null().cast(nw.Float64).max(),
+        subscriber_count=nw.col("subscriber_hash").n_unique(),
+        nobody=nw.col("subscriber_hash").is_null().cast(nw.Float64).max(),
     )
     found = inputs.store.rows(grouped)
     flows, volume = (sum(row[name] for row in found) for name in ("flow_count", "total_bytes"))
@@ -80,8 +80,8 @@ def _reclassification(inputs: UsageInputs) -> Answer:
         grouped = frame.group_by(column).agg(
             flows=total(nw.col("flow_count")),
             bytes=total(nw.col("dl_bytes")) + total(nw.col("ul_bytes")),
-            people=nw.col("subscriber_id").n_unique(),
-            nobody=nw.col("subscriber_id").is_null().cast(nw.Float64).max(),
+            people=nw.col("subscriber_hash").n_unique(),
+            nobody=nw.col("subscriber_hash").is_null().cast(nw.Float64).max(),
         )
         for found in inputs.store.rows(grouped):
             row = rows.setdefault(found[column], {})

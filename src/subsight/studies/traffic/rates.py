@@ -59,7 +59,7 @@ def _rates(inputs: UsageInputs) -> Answer:
         local_date=nw.col("local_date").min(),
         dl=total(nw.col("dl_bytes")),
         ul=total(nw.col("ul_bytes")),
-        subscriber_count=nw.col("subscriber_id").n_unique(),
+        subscriber_count=nw.col("subscriber_hash").n_unique(),
     )
     hours = sorted(inputs.store.rows(grouped), key=lambda row: row["hour_at"])
     first, last = hours[0]["hour_at"], hours[-1]["hour_at"]
@@ -73,7 +73,7 @@ def _rates(inputs: UsageInputs) -> Answer:
     for name, period in asked.items():
         within = [row for row in hours if period.first <= row["local_date"] <= period.last]
         count = hours_of(period, zone, first, last)
-        people = named.filter(period.holds()).select(count=nw.col("subscriber_id").n_unique())
+        people = named.filter(period.holds()).select(count=nw.col("subscriber_hash").n_unique())
         size = int(inputs.store.row(people)["count"] or 0)
         for direction, key in (("downlink", "dl"), ("uplink", "ul")):
             values = [row[key] * 8 / 3600 for row in within]

@@ -44,8 +44,8 @@ def _volumes(inputs: UsageInputs, name: str) -> list[dict[str, Any]]:
         flow_count=total(nw.col("flow_count")),
         dl_bytes=total(nw.col("dl_bytes")),
         ul_bytes=total(nw.col("ul_bytes")),
-        subscriber_count=nw.col("subscriber_id").n_unique(),
-        nobody=nw.col("subscriber_id").is_null().cast(nw.Float64).max(),
+        subscriber_count=nw.col("subscriber_hash").n_unique(),
+        nobody=nw.col("subscriber_hash").is_null().cast(nw.Float64).max(),
         **sums,
     )
     rows = inputs.store.rows(grouped)
