@@ -2,7 +2,7 @@
 
 The baseline is one hand-written statement: it reads the same Parquet file and writes the same columns as
 zstd Parquet, with addresses as 128 bits in hex, the customer's side by the same networks and the pseudonym
-by HMAC-SHA256. It classifies nothing and publishes nothing. Both have two threads and 3 GB, each its own process.
+by HMAC-SHA256. It classifies and publishes nothing. Both have two threads and 3 GB, each its own process.
 
     uv run python benchmarks/flows_at_scale.py --flows 10000000
 """

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import narwhals as nw
@@ -30,7 +32,9 @@ __all__ = ["STUDIES", "Usage", "answer", "usage"]
 
 STUDIES: Final = ("traffic", "rfm", "trends")
 
-_FORMAT: Final = "1"
+_AT_ONCE: Final = 2_500_000
+"""Flows that are summed together: the sums of more would be written to disk and read again."""
+_FORMAT: Final = "2"
 """Part of every digest: another way of summing is another partial."""
 _KEYS: Final = (
     "subscriber_id", "subscriber_hash", "hour_at", "protocol", "service", "category", "application",
@@ -69,13 +73,17 @@ def usage(context: Context) -> Usage:
         for i, batch in enumerate(batches):
             held = [lease for lease in leases if _overlap(batch, lease)]
             digest = _digest(tables.digest, zone, held)
-            names = [workspace.partial(batch, name, digest) for name in ("usage", "ports")]
-            if not all(path.exists() for path in names):
+            slices = _slices(batch)
+            usage_of, ports_of = (
+                [workspace.partial(batch, f"{name}{n}", digest) for n in range(len(slices))]
+                for name in ("usage", "ports")
+            )
+            if not all(path.exists() for path in (*usage_of, *ports_of)):
                 if context.clock.progress:
                     context.clock.progress(f"classify {batch.manifest['name']} ({i + 1} of {len(batches)})")
-                _sum(context, batch, held if leases else None, tables, digest)
-            rows.append(names[0])
-            ports.append(names[1])
+                _sum(context, batch, held if leases else None, tables, digest, slices)
+            rows += usage_of
+            ports += ports_of
     return Usage(store.read(rows), store.read(ports), batches, leases)
 
 
@@ -100,10 +108,46 @@ def _sum(
     leases: Sequence[Batch] | None,
     tables: classification.Tables,
     digest: str,
+    slices: Sequence[_Slice],
 ) -> None:
     """Classifies a batch's flows and writes their sums; `leases` is None where addresses are subscribers."""
-    store, workspace, zone = context.store, context.workspace, context.settings.time_zone
-    flows = store.read([batch.rows])
+    store, workspace = context.store, context.workspace
+    for n, (first, last) in enumerate(slices):
+        targets = [workspace.partial(batch, f"{name}{n}", digest) for name in ("usage", "ports")]
+        flows = store.read([batch.rows])
+        if first:
+            flows = flows.filter(nw.col("first_seen_at") >= nw.lit(first))
+        if last:
+            flows = flows.filter(nw.col("first_seen_at") < nw.lit(last))
+        _sum_slice(context, flows, leases, tables, targets)
+        store.forget()
+    workspace.forget_partials(batch, digest)
+
+
+_Slice = tuple[datetime | None, datetime | None]
+
+
+def _slices(batch: Batch) -> list[_Slice]:
+    """A batch's time in parts that the engine can sum in its memory, from whole hours to whole hours."""
+    count = -(-batch.manifest["accepted"] // _AT_ONCE)
+    if count < 2 or batch.manifest["first_at"] is None:
+        return [(None, None)]
+    first, last = (datetime.fromisoformat(batch.manifest[f"{end}_at"]) for end in ("first", "last"))
+    first = first.replace(minute=0, second=0, microsecond=0)
+    step = timedelta(hours=max(1, math.ceil((last - first) / timedelta(hours=1) / count)))
+    bounds = [first + i * step for i in range(1, count) if first + i * step <= last]
+    return list(zip([None, *bounds], [*bounds, None], strict=True))
+
+
+def _sum_slice(
+    context: Context,
+    flows: Frame,
+    leases: Sequence[Batch] | None,
+    tables: classification.Tables,
+    targets: Sequence[Path],
+) -> None:
+    """Classifies flows, and writes their sums and the ports of those whose service is unknown."""
+    store, zone = context.store, context.settings.time_zone
     if leases is None:
         named = attribution.by_address(flows)
     elif leases:
@@ -112,16 +156,14 @@ def _sum(
         named = attribution.unheld(flows)
     served = classification.with_services(store, named, tables)
     served = store.derive(_by_side(served), {"hour_at": HourStart("first_seen_at", zone)})
-    target = workspace.partial(batch, "ports", digest)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    store.write(_unknown_ports(served), target)
+    for target in targets:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    store.write(_unknown_ports(served), targets[1])
     summed = store.derive(
         store.keep(_summed(served)),
         {"local_date": LocalDate("hour_at", zone), "local_hour": LocalHour("hour_at", zone)},
     )
-    store.write(summed.select(*(column.name for column in USAGE)), workspace.partial(batch, "usage", digest))
-    workspace.forget_partials(batch, digest)
-    store.forget()
+    store.write(summed.select(*(column.name for column in USAGE)), targets[0])
 
 
 def _by_side(flows: Frame) -> Frame:
