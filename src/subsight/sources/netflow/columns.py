@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["SCHEMA", "Context", "table"]
+__all__ = ["SCHEMA", "Context", "lacking", "table"]
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -22,13 +22,23 @@ SCHEMA: Final = pa.schema([
     ("exporter", pa.string()), ("sampling_rate", pa.int64()),
     ("application", pa.string()), ("application_method", pa.string()), ("datagram", pa.int64()),
 ])  # fmt: skip
-"""The columns of a decoded flow, by the contract's names; `datagram` is its place in the input."""
+"""The columns of a decoded flow, by the contract's names.
+
+`datagram` is the place in the input of the datagram that held it; null for data that an earlier call held
+back until their template came.
+"""
 
 _HEX: Final = np.array([f"{value:02x}".encode() for value in range(256)], dtype="S2")
 _MAPPED: Final = np.frombuffer(bytes(10) + b"\xff\xff", dtype=np.uint8)
 _NTP: Final = 2_208_988_800
 _WRAP: Final = 1 << 32
+_LARGEST: Final = float(1 << 53)
+_EARLIEST_MS, _LATEST_MS = -2.3e12, 2.5e14
+"""1897 and 9892: what is outside is no time that calendars can tell."""
+_DAY_MS: Final = 86_400_000
 _ICMP: Final = (1, 58)
+_NO_ADDRESSES: Final = "record without addresses"
+_NO_VOLUME: Final = "record without a volume"
 _BYTES: Final = ("octetDeltaCount", "octetTotalCount", "initiatorOctets", "postOctetDeltaCount")
 _PACKETS: Final = ("packetDeltaCount", "packetTotalCount", "initiatorPackets", "postPacketDeltaCount")
 _BYTES_BACK: Final = ("reverseOctetDeltaCount", "reverseOctetTotalCount", "responderOctets")
@@ -62,7 +72,7 @@ def table(
         records: as a template's `dtype` reads them.
         exported_ms: per record, when its datagram was exported, milliseconds since 1970.
         uptime_ms: per record, the exporter's uptime then; 0 where the version does not say.
-        datagrams: per record, the place of its datagram.
+        datagrams: per record, the place of its datagram; below 0 of one that came before.
 
     Returns:
         rows of `SCHEMA` of the records that have two addresses and a volume, and counts by reason of those
@@ -73,10 +83,7 @@ def table(
     src, dst, has, is_inner = _addresses(records, names)
     volume = _number(records, _BYTES, names)
     is_flow = has & ~np.isnan(volume)
-    missing = {
-        "record without addresses": int(count - has.sum()),
-        "record without a volume": int((has & np.isnan(volume)).sum()),
-    }
+    missing = {_NO_ADDRESSES: int(count - has.sum()), _NO_VOLUME: int((has & np.isnan(volume)).sum())}
     first, last, guessed = _times(records, names, exported_ms, uptime_ms, context)
     missing["time of the export, as the record has none"] = int((guessed & is_flow).sum())
     protocol = _of_header(records, ("protocolIdentifier",), names, is_inner)
@@ -91,15 +98,25 @@ def table(
         _instants(first), _instants(last), _text(src), _text(dst), _whole(ports[0]), _whole(ports[1]),
         _whole(protocol), _float(volume), _float(back), _float(_number(records, _PACKETS, names)),
         _float(packets_back), pa.array([context.exporter], pa.string()).take(pa.array(np.zeros(count, "i1"))),
-        _whole(_sampling(records, names, context)), application,
-        pa.array(["exporter" if value else None for value in application.is_valid().to_pylist()], pa.string())
-        if application.null_count < count else pa.nulls(count, pa.string()),
-        pa.array(datagrams, pa.int64()),
+        _whole(_sampling(records, names, context)), application, _method(application),
+        pa.array(datagrams, pa.int64(), mask=datagrams < 0),
     ]  # fmt: skip
     made = pa.table(columns, schema=SCHEMA)
     return (made if is_flow.all() else made.filter(pa.array(is_flow))), {
         k: v for k, v in missing.items() if v
     }
+
+
+def lacking(names: tuple[str, ...]) -> str | None:
+    """Why no record with these fields can be a flow, or None where some can."""
+    is_addressed = any(
+        name.replace("source", "destination") in names
+        for name in names
+        if name.removeprefix("inner ").startswith("sourceIPv")
+    )
+    if not is_addressed:
+        return _NO_ADDRESSES
+    return None if any(role in names for role in _BYTES) else _NO_VOLUME
 
 
 # Numbers
@@ -132,9 +149,10 @@ def _float(values: Numbers) -> pa.Array:
 
 
 def _whole(values: Numbers) -> pa.Array:
+    """As integers; one too large for its column stays too large for its contract."""
     if np.isnan(values).all():
         return pa.nulls(len(values), pa.int64())
-    return pa.array(values, pa.float64(), from_pandas=True).cast(pa.int64())
+    return pa.array(np.minimum(values, _LARGEST), pa.float64(), from_pandas=True).cast(pa.int64())
 
 
 # Addresses
@@ -148,7 +166,7 @@ def _addresses(records: Numbers, names: tuple[str, ...]) -> tuple[Numbers, Numbe
     """
     count = len(records)
     src, dst = (np.zeros((count, 16), dtype=np.uint8) for _ in range(2))
-    has, is_inner = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+    has, seen, is_inner = (np.zeros(count, dtype=bool) for _ in range(3))
     for name in names:  # in the order of the template
         if not name.removeprefix("inner ").startswith("sourceIPv"):
             continue
@@ -158,13 +176,13 @@ def _addresses(records: Numbers, names: tuple[str, ...]) -> tuple[Numbers, Numbe
             continue
         # One whose addresses are both zero is none, unless there is no other.
         is_told = sender.any(axis=1) | receiver.any(axis=1)
-        seen = src.any(axis=1) | dst.any(axis=1)
         for octets, found in ((sender, src), (receiver, dst)):
             chosen = is_told | ~has
             width = octets.shape[1]
             found[chosen, 16 - width :] = octets[chosen]
             found[chosen, : 16 - width] = _MAPPED[: 16 - width]
-        is_inner |= is_told & has & seen
+        is_inner |= is_told & seen
+        seen |= is_told
         has[:] = True
     return src, dst, has, is_inner
 
@@ -204,8 +222,8 @@ def _text(octets: Numbers) -> pa.Array:
 
 
 def _instants(milliseconds: Numbers) -> pa.Array:
-    """Milliseconds since 1970 as instants; NaN is null."""
-    known = np.isfinite(milliseconds) & (np.abs(milliseconds) < 2.5e14)
+    """Milliseconds since 1970 as instants; NaN is null, and so is what no calendar tells."""
+    known = (milliseconds > _EARLIEST_MS) & (milliseconds < _LATEST_MS)
     whole = np.where(known, milliseconds * 1000, 0).round().astype(np.int64)
     return pa.array(whole, mask=~known).cast(pa.timestamp("us", "UTC"))
 
@@ -222,7 +240,13 @@ def _times(
     first = np.where(np.isnan(first), np.where(np.isnan(last), seen, last - np.nan_to_num(duration)), first)
     last = np.where(np.isnan(last), np.where(np.isnan(duration), seen, first + duration), last)
     guessed = np.isnan(first)
-    return np.where(guessed, exported_ms, first), last, guessed
+    if not guessed.any():
+        return first, last, guessed
+    if np.isnan(duration).all():  # an uptime of an unknown beginning tells a duration nevertheless
+        begin, end = (_number(records, (f"flow{end}SysUpTime",), names) for end in ("Start", "End"))
+        duration = (end - begin) % _WRAP
+    first = np.where(guessed, exported_ms - np.nan_to_num(duration), first)
+    return first, np.where(guessed & ~np.isnan(duration), exported_ms, last), guessed
 
 
 def _time(
@@ -266,13 +290,17 @@ def _by_uptime(
     if context.version in (5, 9):
         ago = uptime_ms - value
         # Ahead of the header by more than a day is a clock that wrapped in between.
-        ago = np.where(ago < -86_400_000, ago + _WRAP, ago)
+        ago = np.where(ago < -_DAY_MS, ago + _WRAP, ago)
         instants: Numbers = exported_ms - ago
         return instants
     init = _number(records, ("systemInitTimeMilliseconds",), names)
     if np.isnan(init).all() and context.system_init_ms is not None:
         init = np.full(len(records), float(context.system_init_ms))
-    return np.asarray(init + value)
+    instants = np.where(init > 0, init + value, np.nan)
+    # Of 32 bits, the uptime began again each 49.7 days: the latest that is not after the export.
+    laps = np.maximum(np.floor((exported_ms + _DAY_MS - instants) / _WRAP), 0)
+    instants += laps * _WRAP
+    return instants
 
 
 # Ports, sampling, applications
@@ -287,9 +315,9 @@ def _ports(
     is_icmp = np.isin(protocol, _ICMP)
     if not is_icmp.any():
         return src, dst
-    both = _number(records, ("icmpTypeCodeIPv4", "icmpTypeCodeIPv6"), names)
-    kind = _number(records, ("icmpTypeIPv4", "icmpTypeIPv6"), names)
-    code = _number(records, ("icmpCodeIPv4", "icmpCodeIPv6"), names)
+    both, kind, code = (
+        _by_version(records, names, protocol, role) for role in ("icmpTypeCode", "icmpType", "icmpCode")
+    )
     # Without an element of its own, type and code stand in the receiver's port.
     both = np.where(np.isnan(both) & (np.nan_to_num(src) == 0), dst, both)
     kind = np.where(np.isnan(kind), both // 256, kind)
@@ -298,12 +326,20 @@ def _ports(
     return np.where(is_told, kind, src), np.where(is_told, code, dst)
 
 
+def _by_version(records: Numbers, names: tuple[str, ...], protocol: Numbers, role: str) -> Numbers:
+    """What the element of a record's version of ICMP tells, or the other where there is only that."""
+    four, six = (_number(records, (f"{role}{version}",), names) for version in ("IPv4", "IPv6"))
+    told: Numbers = np.where(np.isnan(six) | ((protocol != 58) & ~np.isnan(four)), four, six)
+    return told
+
+
 def _sampling(records: Numbers, names: tuple[str, ...], context: Context) -> Numbers:
     """Packets of which one was looked at: as the record says, else as its sampler's options do."""
     told = _number(records, ("samplingInterval", "samplerRandomInterval"), names)
     taken = _number(records, ("samplingPacketInterval",), names)
     left = _number(records, ("samplingPacketSpace",), names)
     told = np.where(np.isnan(told) & (taken > 0), 1 + left / np.where(taken > 0, taken, 1), told)
+    told = np.where((told >= 1) & (told < _WRAP), told, np.nan)  # 0 says nothing
     chosen = _number(records, ("samplerId", "selectorId"), names)
     samplers = context.samplers
     if samplers:
@@ -315,7 +351,7 @@ def _sampling(records: Numbers, names: tuple[str, ...], context: Context) -> Num
         for value in np.unique(chosen[~np.isnan(chosen)]):
             rates[chosen == value] = samplers.get(int(value), np.nan)
         told = np.where(np.isnan(told), rates, told)
-    return np.where(told >= 1, np.round(told), np.nan)
+    return np.round(told)
 
 
 def _applications(records: Numbers, names: tuple[str, ...], context: Context) -> pa.Array:
@@ -326,3 +362,11 @@ def _applications(records: Numbers, names: tuple[str, ...], context: Context) ->
     ids, places = np.unique(_wide(records["applicationId"]).astype(np.uint64), return_inverse=True)
     known = pa.array([context.applications.get(int(value)) for value in ids], pa.string())
     return known.take(pa.array(places))
+
+
+def _method(application: pa.Array) -> pa.Array:
+    """The exporter named the application, where one is named."""
+    named = np.asarray(application.is_valid())
+    return pa.DictionaryArray.from_arrays(
+        pa.array(np.zeros(len(named), np.int8), mask=~named), pa.array(["exporter"])
+    ).cast(pa.string())

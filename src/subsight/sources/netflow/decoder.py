@@ -25,8 +25,13 @@ _V5: Final = Template(5, (
 ))  # fmt: skip
 """A record of version 5 as if a template told it."""
 
+_MOST_RECORDS_FIVE: Final = 30
 _MOST_TEMPLATES: Final = 4_096
-_MOST_SOURCES: Final = 65_536
+_MOST_SOURCES: Final = 16_384
+_MOST_WEIGHT: Final = 1_000_000
+"""Fields of templates and entries of options, of all sources; of more the longest silent is forgotten."""
+_TOGETHER: Final = 65_536
+"""Records that become columns at once: as many as the caches of a processor hold well."""
 _MOST_HELD_SETS: Final = 4_096
 _MOST_HELD_BYTES: Final = 16_000_000
 
@@ -70,6 +75,14 @@ class _Source:
     samplers: dict[int | None, int] = field(default_factory=dict)
     applications: dict[int, str] = field(default_factory=dict)
     system_init_ms: int | None = None
+    weight: int = 0
+
+    def weigh(self) -> int:
+        """How much more is remembered than when it was weighed last."""
+        before = self.weight
+        fields = sum(len(template.fields) for template in self.templates.values())
+        self.weight = fields + len(self.samplers) + len(self.applications)
+        return self.weight - before
 
 
 @dataclass
@@ -82,6 +95,10 @@ class _Header:
     exported_ms: int
     uptime_ms: int
     place: int
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        return self.exporter, self.version, self.domain
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,7 @@ class _Chunks:
     data: list[bytes] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
     headers: list[_Header] = field(default_factory=list)
+    records: int = 0
 
 
 class Decoder:
@@ -113,10 +131,12 @@ class Decoder:
 
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
         self._sources: dict[tuple[str, int, int], _Source] = {}
-        self._held: deque[_Held] = deque()
-        self._held_bytes = 0
+        self._weight = 0
+        self._held: dict[tuple[str, int, int, int], deque[_Held]] = {}
+        self._held_sets = self._held_bytes = 0
         self._sequences = Sequences()
         self._chunks: dict[tuple[int | None, ...], _Chunks] = {}
+        self._tables: list[pa.Table] = []
         self._drops: dict[tuple[str, str], Drop] = {}
         self._noted: dict[str, int] = {}
         if state:
@@ -128,20 +148,24 @@ class Decoder:
         return self._sequences.lost
 
     def decode(self, datagrams: Iterable[Datagram], *, is_last: bool = False) -> Decoded:
-        """The flows of datagrams; nothing that they hold raises.
+        """The flows of datagrams, in no certain order; nothing that they hold raises.
 
         Data sets whose template is not known yet are held, within a bound, for the next call, but of the
         last one dropped.
         """
-        self._drops, self._noted, self._chunks = {}, {}, {}
+        self._drops, self._noted, self._chunks, self._tables = {}, {}, {}, []
+        for waiting in self._held.values():
+            for held in waiting:
+                held.header.place = -1  # its datagram is not among these
         for place, datagram in enumerate(datagrams):
             self._datagram(datagram, place)
         if is_last:
             while self._held:
                 self._give_up()
-        tables = [self._table(chunks) for chunks in self._chunks.values()]
-        self._chunks = {}
-        table = pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+        for chunks in self._chunks.values():
+            self._finish(chunks)
+        table = pa.concat_tables(self._tables) if self._tables else SCHEMA.empty_table()
+        self._chunks, self._tables = {}, []
         return Decoded(table, list(self._drops.values()), self._noted)
 
     def _drop(self, exporter: str, reason: str, data: bytes, count: int = 1) -> None:
@@ -172,6 +196,9 @@ class Decoder:
         _, count, uptime, seconds, nanoseconds, sequence, kind, engine, sampling = struct.unpack_from(
             ">HHIIIIBBH", payload
         )
+        if count > _MOST_RECORDS_FIVE:  # then the rest of it is not to be believed either
+            self._drop(exporter, "header that counts an impossible number of records", payload)
+            return
         header = _Header(
             exporter, 5, kind << 8 | engine, seconds * 1000 + nanoseconds // 1_000_000, uptime, place
         )
@@ -181,7 +208,7 @@ class Decoder:
         elif len(payload) > 24 + 48 * count:
             self._drop(exporter, "bytes after the last record", payload)
         self._sequences.arrived((exporter, 5, header.domain), sequence, count, "flows", uptime)
-        source = self._source(header)
+        source = self._source(header, is_used=True)
         rate = sampling & 0x3FFF
         if rate > 1 and source.samplers != {None: rate}:
             source.samplers = {None: rate}
@@ -205,6 +232,7 @@ class Decoder:
             elif length < len(payload):
                 self._drop(exporter, "bytes after the message", payload)
         header = _Header(exporter, version, domain, seconds * 1000, uptime, place)
+        self._source(header, is_used=True)
         records: int | None = 0
         at = size
         while end - at >= 4:
@@ -237,14 +265,23 @@ class Decoder:
             return None
         return self._records(header, source, template, data)
 
-    def _source(self, header: _Header) -> _Source:
-        key = header.exporter, header.version, header.domain
-        source = self._sources.get(key)
+    def _source(self, header: _Header, *, is_used: bool = False) -> _Source:
+        """What is known of a header's source; of the ones in use the first is the one silent longest."""
+        source = self._sources.get(header.key)
         if source is None:
-            if len(self._sources) >= _MOST_SOURCES:
-                self._sources.pop(next(iter(self._sources)))
-            source = self._sources[key] = _Source()
+            source = self._sources[header.key] = _Source()
+            self._forget()
+        elif is_used:
+            self._sources[header.key] = self._sources.pop(header.key)
         return source
+
+    def _forget(self) -> None:
+        while len(self._sources) > 1 and (len(self._sources) > _MOST_SOURCES or self._weight > _MOST_WEIGHT):
+            self._weight -= self._sources.pop(next(iter(self._sources))).weight
+            self._note("source of which templates and options were forgotten", 1)
+
+    def _note(self, reason: str, count: int) -> None:
+        self._noted[reason] = self._noted.get(reason, 0) + count
 
     # Templates
 
@@ -253,42 +290,46 @@ class Decoder:
         try:
             for found in parse(data, header.version, is_options=is_options):
                 if isinstance(found, int):
-                    withdrawn = [found] if found >= 256 else list(source.templates)
-                    for number in withdrawn:
-                        source.templates.pop(number, None)
+                    self._withdraw(source, found, is_options=is_options)
                 elif source.templates.get(found.number) != found:
-                    if len(source.templates) >= _MOST_TEMPLATES:
+                    if len(source.templates) >= _MOST_TEMPLATES and found.number not in source.templates:
                         self._drop(header.exporter, "more templates than are kept", data)
-                        return
+                        break
                     source.templates[found.number] = found
                     self._release(header, source, found)
         except Malformed as reason:
             self._drop(header.exporter, str(reason), data)
+        self._weight += source.weigh()
+        self._forget()
+
+    def _withdraw(self, source: _Source, number: int, *, is_options: bool) -> None:
+        """Forgets a template, or all of a kind where the number is that of their sets."""
+        kind = [one.number for one in source.templates.values() if one.is_options == is_options]
+        for withdrawn in [number] if number >= 256 else kind:
+            source.templates.pop(withdrawn, None)
 
     def _hold(self, held: _Held) -> None:
-        self._held.append(held)
+        self._held.setdefault((*held.header.key, held.number), deque()).append(held)
+        self._held_sets += 1
         self._held_bytes += len(held.data)
-        while len(self._held) > _MOST_HELD_SETS or self._held_bytes > _MOST_HELD_BYTES:
+        while self._held_sets > _MOST_HELD_SETS or self._held_bytes > _MOST_HELD_BYTES:
             self._give_up()
 
     def _give_up(self) -> None:
-        held = self._held.popleft()
+        """Drops a set of the template that is missing longest."""
+        key, waiting = next(iter(self._held.items()))
+        held = waiting.popleft()
+        if not waiting:
+            del self._held[key]
+        self._held_sets -= 1
         self._held_bytes -= len(held.data)
         self._drop(held.header.exporter, "data set without its template", held.data)
 
     def _release(self, header: _Header, source: _Source, template: Template) -> None:
         """Reads the sets that waited for a template."""
-        key = header.exporter, header.version, header.domain
-        waiting = [
-            held
-            for held in self._held
-            if held.number == template.number
-            and (held.header.exporter, held.header.version, held.header.domain) == key
-        ]
-        for held in waiting:
-            self._held.remove(held)
+        for held in self._held.pop((*header.key, template.number), ()):
+            self._held_sets -= 1
             self._held_bytes -= len(held.data)
-            # Of an earlier call: its datagram is not among these.
             self._records(held.header, source, template, held.data)
 
     # Records
@@ -297,6 +338,10 @@ class Decoder:
         whole, count, left = template.whole(data)
         if template.is_options:
             learn(source, template, data, count)
+            self._weight += source.weigh()
+            self._forget()
+            if count:
+                self._note("options record", count)
             return count
         # Padding is shorter than a record; of records of variable length, than what they are aligned to.
         if left > 3 and not template.is_fixed and any(data[len(data) - left :]):
@@ -305,6 +350,10 @@ class Decoder:
             if data and any(data):
                 self._drop(header.exporter, "set shorter than one record", data)
             return 0
+        lacking = columns.lacking(template.dtype.names or ())
+        if lacking:
+            self._drop(header.exporter, lacking, data, count)
+            return count
         key = id(template), id(source.samplers), id(source.applications), source.system_init_ms
         chunks = self._chunks.get(key)
         if chunks is None:
@@ -315,9 +364,12 @@ class Decoder:
         chunks.data.append(whole)
         chunks.counts.append(count)
         chunks.headers.append(header)
+        chunks.records += count
+        if chunks.records >= _TOGETHER:
+            self._finish(self._chunks.pop(key))
         return count
 
-    def _table(self, chunks: _Chunks) -> pa.Table:
+    def _finish(self, chunks: _Chunks) -> None:
         records = np.frombuffer(b"".join(chunks.data), dtype=chunks.template.dtype)
         counts = np.array(chunks.counts)
         exported, uptime, place = (
@@ -329,8 +381,8 @@ class Decoder:
             if reason.startswith("record without"):
                 self._drop(chunks.context.exporter, reason, chunks.data[0], count)
             else:
-                self._noted[reason] = self._noted.get(reason, 0) + count
-        return made
+                self._note(reason, count)
+        self._tables.append(made)
 
     # State
 
@@ -346,22 +398,27 @@ class Decoder:
             }
             for key, source in self._sources.items()
         ]
-        held = [{**vars(one.header), "number": one.number, "data": one.data.hex()} for one in self._held]
-        return {"sources": sources, "held": held, "sequences": self._sequences.to_json(), "lost": self.lost}
+        held = [
+            {**vars(one.header), "number": one.number, "data": one.data.hex()}
+            for waiting in self._held.values()
+            for one in waiting
+        ]
+        return {"sources": sources, "held": held, "sequences": self._sequences.to_json()}
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         for told in state["sources"]:
             exporter, version, domain = told["key"]
             templates = [Template.from_json(value) for value in told["templates"]]
-            self._sources[exporter, version, domain] = _Source(
+            source = _Source(
                 {template.number: template for template in templates},
                 dict(told["samplers"]),
                 dict(told["applications"]),
                 told["system_init_ms"],
             )
+            self._sources[exporter, version, domain] = source
+            self._weight += source.weigh()
         for one in state["held"]:
             told = dict(one)
             number, data = told.pop("number"), bytes.fromhex(told.pop("data"))
-            self._held.append(_Held(_Header(**told), number, data))
-            self._held_bytes += len(data)
+            self._hold(_Held(_Header(**told), number, data))
         self._sequences = Sequences.from_json(state["sequences"])

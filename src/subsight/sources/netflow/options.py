@@ -10,6 +10,8 @@ from subsight.sources.netflow.templates import Template
 __all__ = ["learn"]
 
 _MOST: Final = 16_384
+_LONGEST: Final = 256
+"""Characters: what is longer is no name."""
 _RATES: Final = ("samplingInterval", "samplerRandomInterval")
 
 
@@ -18,7 +20,7 @@ def learn(source: Any, template: Template, data: bytes, count: int) -> None:
 
     Its tables are replaced, never changed: records that came before keep the ones that held for them.
     """
-    at = 0
+    at, samplers, applications = 0, dict(source.samplers), dict(source.applications)
     for _ in range(count):
         values, at = template.walk(data, at)
         told: dict[str, bytes] = {}
@@ -26,13 +28,18 @@ def learn(source: Any, template: Template, data: bytes, count: int) -> None:
             name = role(field.number, field.enterprise)
             if name and value:
                 told.setdefault(name, value)
-        _sampling(source, told)
-        _application(source, told)
-        if "systemInitTimeMilliseconds" in told:
-            source.system_init_ms = int.from_bytes(told["systemInitTimeMilliseconds"])
+        _sampling(samplers, told)
+        _application(applications, told)
+        started = told.get("systemInitTimeMilliseconds", b"")
+        if started and len(started) <= 8:
+            source.system_init_ms = int.from_bytes(started)
+    if samplers != source.samplers:
+        source.samplers = samplers
+    if applications != source.applications:
+        source.applications = applications
 
 
-def _sampling(source: Any, told: dict[str, bytes]) -> None:
+def _sampling(samplers: dict[int | None, int], told: dict[str, bytes]) -> None:
     numbers = {name: int.from_bytes(value) for name, value in told.items() if len(value) <= 8}
     rate: float | None = next((numbers[name] for name in _RATES if numbers.get(name)), None)
     taken, left = (numbers.get(f"samplingPacket{name}") for name in ("Interval", "Space"))
@@ -45,14 +52,14 @@ def _sampling(source: Any, told: dict[str, bytes]) -> None:
     if rate is None or not 1 <= rate < 2**32:
         return
     sampler = numbers.get("samplerId", numbers.get("selectorId"))
-    if source.samplers.get(sampler) != round(rate) and len(source.samplers) < _MOST:
-        source.samplers = {**source.samplers, sampler: round(rate)}
+    if sampler in samplers or len(samplers) < _MOST:
+        samplers[sampler] = round(rate)
 
 
-def _application(source: Any, told: dict[str, bytes]) -> None:
+def _application(applications: dict[int, str], told: dict[str, bytes]) -> None:
     if "applicationId" not in told or "applicationName" not in told or len(told["applicationId"]) > 8:
         return
     number = int.from_bytes(told["applicationId"])
     name = told["applicationName"].split(b"\0")[0].decode("utf-8", "replace").strip()
-    if name and source.applications.get(number) != name and len(source.applications) < _MOST:
-        source.applications = {**source.applications, number: name}
+    if 0 < len(name) <= _LONGEST and (number in applications or len(applications) < _MOST):
+        applications[number] = name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import mmap
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -45,7 +46,10 @@ def payloads(path: Path, passed: Counter[str] | None = None) -> Iterator[Payload
     Raises:
         InputError: the file is no capture.
     """
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        is_empty = not file.read(1)
+        # Mapped, since captures may be larger than memory.
+        content = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     counted: Counter[str] = Counter() if passed is None else passed
     if content[:4] in _CLASSIC:
         frames = _classic(content, counted)
@@ -64,9 +68,10 @@ def payloads(path: Path, passed: Counter[str] | None = None) -> Iterator[Payload
 
 
 Frames = Iterator[tuple[int, int, bytes]]
+Content = bytes | mmap.mmap
 
 
-def _classic(content: bytes, passed: Counter[str]) -> Frames:
+def _classic(content: Content, passed: Counter[str]) -> Frames:
     order, scale = _CLASSIC[content[:4]]
     if len(content) < 24:
         passed["capture cut short"] += 1
@@ -83,7 +88,7 @@ def _classic(content: bytes, passed: Counter[str]) -> Frames:
         at += length
 
 
-def _blocks(content: bytes, passed: Counter[str]) -> Frames:
+def _blocks(content: Content, passed: Counter[str]) -> Frames:
     order, links = "<", list[tuple[int, float]]()
     at = 0
     while at + 12 <= len(content):

@@ -9,6 +9,8 @@ __all__ = ["Sequences"]
 _WRAP: Final = 1 << 32
 _LATE: Final = 1_000
 """Numbers that lie this far behind are datagrams that overtook each other; further ones a new beginning."""
+_MOST: Final = 16_384
+"""Sources, and exporters, that are remembered; of more the first are forgotten."""
 _FAR: Final = 10_000_000
 """A gap larger than this is a new beginning too."""
 
@@ -40,8 +42,12 @@ class Sequences:
                 return
         following = None if count is None else (sequence + count) % _WRAP
         self._next[key] = following, max(uptime, 0 if is_new else before)
+        if len(self._next) > _MOST:
+            del self._next[next(iter(self._next))]
 
     def _missed(self, exporter: str, unit: str, count: int) -> None:
+        if exporter not in self.lost and len(self.lost) >= _MOST:
+            del self.lost[next(iter(self.lost))]
         units = self.lost.setdefault(exporter, {})
         units[unit] = max(0, units.get(unit, 0) + count)
 

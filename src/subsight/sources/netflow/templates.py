@@ -24,7 +24,7 @@ class Malformed(Exception):  # noqa: N818 (a reason, caught where it is raised)
     """Why bytes are no template or record."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Field:
     """A field of a template; `length` is 65535 where each record tells it."""
 
@@ -35,11 +35,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Template:
-    """The fields of the records of one set; the first `scopes` of an options template are its scope."""
+    """The fields of the records of one set, or of what options say; those of no length are left out."""
 
     number: int
     fields: tuple[Field, ...]
-    scopes: int = 0
     is_options: bool = False
 
     @cached_property
@@ -61,7 +60,7 @@ class Template:
         found: dict[str, int] = {}
         for place, field in enumerate(self.fields):
             name = role(field.number, field.enterprise)
-            if name and 0 < field.length < _VARIABLE:
+            if name and field.length < _VARIABLE:
                 found[name if name not in found else f"inner {name}"] = place
         return sorted(found.items(), key=lambda item: item[1])
 
@@ -112,13 +111,13 @@ class Template:
     def to_json(self) -> list[Any]:
         """The template as JSON values."""
         fields = [[field.number, field.length, field.enterprise] for field in self.fields]
-        return [self.number, fields, self.scopes, self.is_options]
+        return [self.number, fields, self.is_options]
 
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> Template:
         """The template that `to_json` told."""
-        number, fields, scopes, is_options = value
-        return cls(number, tuple(Field(*field) for field in fields), scopes, is_options)
+        number, fields, is_options = value
+        return cls(number, tuple(Field(*field) for field in fields), is_options)
 
 
 def _told_length(data: bytes, at: int) -> tuple[int, int]:
@@ -142,7 +141,7 @@ def parse(data: bytes, version: int, *, is_options: bool) -> Iterator[Template |
         if number == 0 and not any(data[at:]):
             return  # padding
         at += 4
-        if version == 10 and count == 0:
+        if version == 10 and count == 0 and (number >= 256 or number == (3 if is_options else 2)):
             yield number
             continue
         scopes = 0
@@ -151,8 +150,7 @@ def parse(data: bytes, version: int, *, is_options: bool) -> Iterator[Template |
         elif is_options:
             if at + 2 > len(data):
                 raise Malformed("template cut short")
-            (scopes,) = struct.unpack_from(">H", data, at)
-            at += 2
+            at += 2  # how many of the fields are the scope, which does not matter here
         if not 0 < count <= MOST_FIELDS or number < 256:
             raise Malformed(
                 "template with an impossible number of fields" if number >= 256 else "template below 256"
@@ -163,7 +161,8 @@ def parse(data: bytes, version: int, *, is_options: bool) -> Iterator[Template |
             fields.append(field)
         if is_options and version == 9:  # its scopes are numbers of their own (RFC 3954, 6.1), no elements
             fields[:scopes] = [Field(field.number, field.length, -1) for field in fields[:scopes]]
-        template = Template(number, tuple(fields), min(scopes, count), is_options)
+        # Those of no length would cost time in each record, and tell nothing.
+        template = Template(number, tuple(field for field in fields if field.length), is_options)
         if template.length == 0:
             raise Malformed("template of no length")
         if template.length > _LONGEST:
