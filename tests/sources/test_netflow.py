@@ -237,10 +237,26 @@ def test_both_directions_are_told_by_initiator_and_responder(version: int) -> No
     assert [row["src_to_dst_packets"], row["dst_to_src_packets"]] == [1, 2]
 
 
-@pytest.mark.parametrize(("version", "back"), [(9, 55.0), (10, None)])
-def test_out_beside_in_is_the_way_back_in_version_9_alone(version: int, back: float | None) -> None:
-    row = one(version, (*FLOW, (23, 4), (24, 4)), flow() + struct.pack(">II", 55, 5))
-    assert [row["src_to_dst_bytes"], row["dst_to_src_bytes"]] == [1500, back]
+@BOTH
+@pytest.mark.parametrize(
+    ("entered", "left", "octets", "packets", "is_noted"),
+    [
+        (1500, 1500, 1500, 3, False),  # a firewall that tells each direction in a record of its own
+        (1500, 0, 1500, 3, False),
+        (0, 55, 55, 5, False),  # observed on leaving
+        (1500, 55, 1500, 3, True),
+        (0, 0, 0, 3, False),
+    ],
+)
+def test_what_left_the_device_is_the_same_flow_once_more(
+    version: int, entered: int, left: int, octets: int, packets: int, is_noted: bool
+) -> None:
+    record = flow(octets=entered) + struct.pack(">II", left, 5)
+    decoded = decode(message(version, template(version, 256, *FLOW, (23, 4), (24, 4)), data(256, record)))
+    (row,) = decoded.table.to_pylist()
+    assert [row["src_to_dst_bytes"], row["src_to_dst_packets"]] == [octets, packets]
+    assert [row["dst_to_src_bytes"], row["dst_to_src_packets"]] == [None, None]
+    assert any("leaving the device" in reason for reason in decoded.noted) == is_noted
 
 
 @BOTH
@@ -415,6 +431,20 @@ def test_options_name_the_applications_of_records(version: int) -> None:
     table = decode(payload).table
     assert table["application"].to_pylist() == ["http", "netflix", None, "\ufffd\ufffd name"]
     assert table["application_method"].to_pylist() == ["exporter", "exporter", None, "exporter"]
+
+
+@BOTH
+def test_application_ids_of_nine_bytes_are_known_by_their_enterprise_and_number(version: int) -> None:
+    scope = ((1, 4),) if version == 9 else ((149, 4),)
+    ids = [bytes([20, 0, 0, 0x30, 0x44, 0, 0, 1, number]) for number in (0, 1)]
+    payload = message(
+        version,
+        options_template(version, 257, scope, ((95, 9), (96, 4))),
+        data(257, bytes(4) + ids[0] + b"zero", bytes(4) + ids[1] + b"one "),
+        template(version, 256, *FLOW, (95, 9)),
+        data(256, flow() + ids[1], flow() + ids[0]),
+    )
+    assert decode(payload).table["application"].to_pylist() == ["one", "zero"]
 
 
 def test_what_one_domain_says_holds_for_no_other_nor_for_another_exporter() -> None:

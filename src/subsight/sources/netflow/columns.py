@@ -41,6 +41,7 @@ _NO_ADDRESSES: Final = "record without addresses"
 _NO_VOLUME: Final = "record without a volume"
 _BYTES: Final = ("octetDeltaCount", "octetTotalCount", "initiatorOctets", "postOctetDeltaCount")
 _PACKETS: Final = ("packetDeltaCount", "packetTotalCount", "initiatorPackets", "postPacketDeltaCount")
+_POST: Final = (("postOctetDeltaCount",), ("postPacketDeltaCount",))
 _BYTES_BACK: Final = ("reverseOctetDeltaCount", "reverseOctetTotalCount", "responderOctets")
 _PACKETS_BACK: Final = ("reversePacketDeltaCount", "reversePacketTotalCount", "responderPackets")
 
@@ -76,27 +77,26 @@ def table(
 
     Returns:
         rows of `SCHEMA` of the records that have two addresses and a volume, and counts by reason of those
-        without and of those whose time is that of their export.
+        without, of those whose time is that of their export, and of those with two volumes.
     """
     names = records.dtype.names or ()
     count = len(records)
     src, dst, has, is_inner = _addresses(records, names)
-    volume = _number(records, _BYTES, names)
+    volume, packets, is_other = _volumes(records, names)
     is_flow = has & ~np.isnan(volume)
     missing = {_NO_ADDRESSES: int(count - has.sum()), _NO_VOLUME: int((has & np.isnan(volume)).sum())}
     first, last, guessed = _times(records, names, exported_ms, uptime_ms, context)
     missing["time of the export, as the record has none"] = int((guessed & is_flow).sum())
+    missing["volume on leaving the device is another than on entering, which counts"] = int(
+        (is_other & is_flow).sum()
+    )
     protocol = _of_header(records, ("protocolIdentifier",), names, is_inner)
     ports = _ports(records, names, protocol, is_inner)
     back, packets_back = _number(records, _BYTES_BACK, names), _number(records, _PACKETS_BACK, names)
-    if context.version == 9 and "octetDeltaCount" in names:  # out beside in is the way back
-        back = _number(records, ("postOctetDeltaCount",), names) if np.isnan(back).all() else back
-        out = _number(records, ("postPacketDeltaCount",), names)
-        packets_back = out if np.isnan(packets_back).all() else packets_back
     application = _applications(records, names, context)
     columns = [
         _instants(first), _instants(last), _text(src), _text(dst), _whole(ports[0]), _whole(ports[1]),
-        _whole(protocol), _float(volume), _float(back), _float(_number(records, _PACKETS, names)),
+        _whole(protocol), _float(volume), _float(back), _float(packets),
         _float(packets_back), pa.array([context.exporter], pa.string()).take(pa.array(np.zeros(count, "i1"))),
         _whole(_sampling(records, names, context)), application, _method(application),
         pa.array(datagrams, pa.int64(), mask=datagrams < 0),
@@ -122,18 +122,22 @@ def lacking(names: tuple[str, ...]) -> str | None:
 # Numbers
 
 
-def _wide(values: Numbers) -> Numbers:
-    """Unsigned integers of any width as floats or, up to eight bytes, as they are."""
+def _lowest(values: Numbers) -> Numbers:
+    """The lowest eight bytes of unsigned integers of any width."""
     if values.ndim == 1:
         return values
-    width = values.shape[1]
-    # Of more than eight bytes the lowest eight: a number that large is damaged anyway.
     used = values[:, -8:].astype(np.uint64)
     shifts = np.arange(used.shape[1] - 1, -1, -1, dtype=np.uint64) * np.uint64(8)
     total: Numbers = (used << shifts).sum(axis=1, dtype=np.uint64)
-    if width > 8:
-        total = np.where(values[:, :-8].any(axis=1), np.uint64(2**64 - 1), total)
     return total
+
+
+def _wide(values: Numbers) -> Numbers:
+    """Unsigned integers of any width: those of more than eight bytes as large as can be, if they are."""
+    total = _lowest(values)
+    if values.ndim == 1 or values.shape[1] <= 8:
+        return total
+    return np.where(values[:, :-8].any(axis=1), np.uint64(2**64 - 1), total)
 
 
 def _number(records: Numbers, roles: tuple[str, ...], names: tuple[str, ...]) -> Numbers:
@@ -142,6 +146,21 @@ def _number(records: Numbers, roles: tuple[str, ...], names: tuple[str, ...]) ->
     if name is None:
         return np.full(len(records), np.nan)
     return _wide(records[name]).astype(np.float64)
+
+
+def _volumes(records: Numbers, names: tuple[str, ...]) -> tuple[Numbers, Numbers, Numbers]:
+    """Bytes and packets, and of which records another volume was told than that.
+
+    What left the device (`postOctetDeltaCount`, OUT_BYTES of v9) is the same flow once more, not the way
+    back: it counts where nothing is told to have entered, as of flows observed on leaving.
+    """
+    entered, packets = _number(records, _BYTES, names), _number(records, _PACKETS, names)
+    left, packets_left = (_number(records, roles, names) for roles in _POST)
+    is_left = (entered == 0) & (left > 0)
+    if is_left.any():
+        packets = np.where(is_left & ~np.isnan(packets_left), packets_left, packets)
+    is_other = (left > 0) & (entered > 0) & (left != entered)
+    return np.where(is_left, left, entered), packets, is_other
 
 
 def _float(values: Numbers) -> pa.Array:
@@ -359,7 +378,7 @@ def _applications(records: Numbers, names: tuple[str, ...], context: Context) ->
     count = len(records)
     if "applicationId" not in names or not context.applications:
         return pa.nulls(count, pa.string())
-    ids, places = np.unique(_wide(records["applicationId"]).astype(np.uint64), return_inverse=True)
+    ids, places = np.unique(_lowest(records["applicationId"]).astype(np.uint64), return_inverse=True)
     known = pa.array([context.applications.get(int(value)) for value in ids], pa.string())
     return known.take(pa.array(places))
 

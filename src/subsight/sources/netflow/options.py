@@ -57,9 +57,10 @@ def _sampling(samplers: dict[int | None, int], told: dict[str, bytes]) -> None:
 
 
 def _application(applications: dict[int, str], told: dict[str, bytes]) -> None:
-    if "applicationId" not in told or "applicationName" not in told or len(told["applicationId"]) > 8:
+    if "applicationId" not in told or "applicationName" not in told:
         return
-    number = int.from_bytes(told["applicationId"])
+    # Of long ones (RFC 6759: engine, enterprise and number) the lowest eight bytes are distinct enough.
+    number = int.from_bytes(told["applicationId"][-8:])
     name = told["applicationName"].split(b"\0")[0].decode("utf-8", "replace").strip()
     if 0 < len(name) <= _LONGEST and (number in applications or len(applications) < _MOST):
         applications[number] = name
