@@ -218,14 +218,17 @@ def _ingest_file(
     known_as: tuple[str, str] | None = None,
 ) -> Ingested:
     table, read = KINDS[kind]
+    is_packed = table == "flows" and captures.kind_of(path) is not None
+    file = None if is_packed else files.recognise(path)
     name, content = known_as or (path.name, content_hash(path))
     if existing := workspace.batch(table, content):
         asked = {"identifiers": settings.identifiers, "time_zone": settings.time_zone}
         asked |= {"mapping": chosen.name, "mapping_digest": chosen.digest} if chosen else {}
         return Ingested(name, existing, is_new=False, ignored=existing.ignores(asked))
-    is_packed = table == "flows" and captures.kind_of(path) is not None
-    unpacked = captures.unpack(path, workspace.scratch) if is_packed else None
-    file = files.recognise(unpacked.path if unpacked else path)
+    unpacked = None if file else captures.unpack(path, workspace.scratch)
+    if unpacked:
+        file = files.recognise(unpacked.path)
+    assert file is not None
     found = read(_Input(store, workspace, file, settings, chosen))
     batch = workspace.new_batch(table, content)
     accepted = store.write(found.reading.rows, batch.rows)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from subsight import ingestion, results
 from subsight.answers import Answer
-from subsight.errors import ConfigurationError, InputError, MappingError
+from subsight.errors import ConfigurationError, InputError, MappingError, WorkspaceError
 from subsight.ingestion import Ingested, ingest
 from subsight.models import distance_scores, fitting, shown
 from subsight.pipeline import flows, peaks, segments, sessions
@@ -191,8 +191,9 @@ def _segments(context: Context, areas: Sequence[Area]) -> Frame | None:
     """Who is in which segment, as just computed, else as the current run holds it."""
     table = next((area.tables["segments"] for area in areas if area.name == "segments"), None)
     earlier = earlier_run(context.workspace)
-    if table is None and earlier and "segments" in earlier.tables():
-        table = context.store.read([earlier.path("segments")])
+    with suppress(WorkspaceError):  # of a damaged run nothing is known; a whole one mends it
+        if table is None and earlier and "segments" in earlier.tables():
+            table = context.store.read([earlier.path("segments")])
     return None if table is None else table.select("subscriber_id", "segment_name")
 
 

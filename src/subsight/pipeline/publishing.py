@@ -200,7 +200,8 @@ def _write(
         elif earlier and study in earlier.manifest["studies"]:
             changed = _contents(earlier, area.name) != sorted(batch.content for batch in area.batches)
             _carry_study(earlier, study, changed, folder, manifest)
-            if study in earlier.manifest["tables"]:  # a study's own table goes with it
+            # A study's own table goes with it.
+            if study in earlier.manifest["tables"] and study not in area.tables:
                 _link(earlier.folder, folder, earlier.manifest["tables"][study]["file"])
                 manifest["tables"][study] = earlier.manifest["tables"][study]
                 carried.append(study)
