@@ -168,10 +168,10 @@ def test_clear_identifiers_are_nowhere(base: Path, simulated: Simulation) -> Non
 
 def test_every_question_has_an_answer_with_words(base: Path) -> None:
     results = Insight.open(base, create=False).results
-    assert tuple(results.studies()) == STUDIES
-    for study in STUDIES:
+    assert tuple(results.studies()) == (*STUDIES, "peaks")
+    for study in results.studies():
         answers = results.answers(study)
-        assert len(answers) >= 5
+        assert len(answers) >= (3 if study == "peaks" else 5), study
         for answer in answers:
             assert answer.reading, answer.id
             assert answer.question.endswith("?"), answer.id
