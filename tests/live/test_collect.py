@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from exports import Flow, five, flows, told
 
-from subsight import ingestion, live, pipeline
+from subsight import ingestion, pipeline
+from subsight.live import status as live
 from subsight.live.collector import drain
 from subsight.live.spool import Record, Spool, closed, recover
 from subsight.live.status import spool_of

@@ -33,6 +33,7 @@ from served import in_thread
 from subsight.errors import ConfigurationError
 from subsight.lifecycle.audit import AuditLog, verify
 from subsight.lifecycle.registry import Registry
+from subsight.live.status import tell
 from subsight.surfaces.api.app import create_app
 from subsight.surfaces.api.keys import ApiKeys
 from subsight.surfaces.api.limits import Buckets, Limits
@@ -692,6 +693,16 @@ def test_metrics_count_what_happened(service: Service) -> None:
     assert values['subsight_request_seconds_count{route="/predict"}'] == "3"
     assert 0 < float(values['subsight_request_seconds_sum{route="/predict"}']) < 100
     assert "33664962239" not in text
+    assert "subsight_watch" not in text
+
+
+def test_metrics_tell_what_live_inputs_say(workspace: Workspace, service: Service) -> None:
+    told = {"files": 3, "accepted": 70, "rejected": 1, "waiting": 2, "refused": {}}
+    tell(workspace, "watch", told)
+    status, text, _ = service.ask("GET", "/metrics")
+    assert status == 200
+    assert "subsight_watch_accepted_total 70\n" in text
+    assert "subsight_watch_running 1\n" in text
 
 
 def test_the_docs_need_no_other_site(service: Service) -> None:

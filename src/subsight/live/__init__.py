@@ -3,11 +3,3 @@
 `inbox` takes files as they land; `collector` takes datagrams, which `receiver` puts into a `spool` before
 anybody looks at them; `status` says how far behind each is.
 """
-
-from __future__ import annotations
-
-from subsight.live.collector import Collecting, collect
-from subsight.live.inbox import watch
-from subsight.live.status import status
-
-__all__ = ["Collecting", "collect", "status", "watch"]

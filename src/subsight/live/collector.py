@@ -158,7 +158,7 @@ def _told(workspace: Workspace, memory: _Memory) -> None:
             **{name: memory.counts.get(name, 0) for name in _COUNTED},
             "dropped": memory.dropped,
             "rejects": memory.rejects,
-            "lost_estimate": decoder.get("lost", {}),
+            "lost_estimate": decoder.get("sequences", {}).get("lost", {}),
             "held": len(decoder.get("held", ())),
             "last_segment": memory.last,
             "last_run": _last_run(workspace),

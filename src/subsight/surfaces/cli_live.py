@@ -34,7 +34,7 @@ def watch(
     A file is taken once it stops growing and stays where it is; the same content counts once. Models are
     fitted only by `run`.
     """
-    from subsight import live
+    from subsight.live import inbox as live
 
     insight, publishing = _opened(workspace, time_zone)
     looks = iter((False, True))
@@ -57,7 +57,7 @@ def collect(
     Every datagram is on disk before it is looked at. What is sent while nothing listens is lost and estimated
     from gaps in the exporters' sequence numbers. Ends in order on Ctrl-C or SIGTERM.
     """
-    from subsight import live
+    from subsight.live import collector as live
 
     insight, publishing = _opened(workspace, time_zone)
     how = live.Collecting(host, port, batch, 60 * publish)
@@ -67,7 +67,7 @@ def collect(
 
 def status(workspace: WorkspaceArgument, output: FormatOption = Output.text) -> None:
     """Say how far behind live inputs are, what they dropped, and which run is current."""
-    from subsight import live
+    from subsight.live import status as live
     from subsight.workspace import Workspace
 
     opened = Workspace.open(workspace)

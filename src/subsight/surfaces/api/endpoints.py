@@ -17,8 +17,9 @@ from starlette.types import Receive, Scope
 from subsight.lifecycle.feedback import Inbox
 from subsight.lifecycle.segmentation import Segmenter, Watched
 from subsight.lifecycle.watching import last_look
+from subsight.live.status import status
 from subsight.results import Results
-from subsight.surfaces.api import bodies, fields, survey
+from subsight.surfaces.api import bodies, collected, fields, survey
 from subsight.surfaces.api.gate import Asked, asked
 from subsight.surfaces.api.journal import Journal, Prediction
 from subsight.surfaces.api.limits import Limits
@@ -188,8 +189,10 @@ class Endpoints:
         )
 
     async def metrics(self, _request: Request) -> Response:
-        """Counters for Prometheus."""
-        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        """Counters for Prometheus: of this service, and what live inputs say of themselves."""
+        # Files are read, so not on the event loop's thread.
+        inputs = await asyncio.to_thread(lambda: collected.lines(status(self._workspace)))
+        return Response(self._metrics.text() + inputs, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def models(self, _request: Request) -> Response:
         """Each champion's card: what it was fitted on, by which code, how well it does."""
