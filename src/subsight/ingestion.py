@@ -232,8 +232,9 @@ def _ingest_file(
     found = read(_Input(store, workspace, file, settings, chosen))
     batch = workspace.new_batch(table, content)
     accepted = store.write(found.reading.rows, batch.rows)
-    rejected = store.write(found.reading.rejects, batch.rejects, order_by=["record"]) + len(found.ragged)
-    reasons = xdr.reject_reasons(store, found.reading.rejects, found.ragged)
+    rejects = _rejects(store, found.reading, accepted)
+    rejected = store.write(rejects, batch.rejects, order_by=["record"]) + len(found.ragged)
+    reasons = xdr.reject_reasons(store, rejects, found.ragged)
     if not known_as:
         _refuse_if_mostly_rejected(path, accepted, rejected, reasons, settings, batch)
     rows = store.read([batch.rows])
@@ -258,6 +259,13 @@ def _ingest_file(
         "ragged": [{"line": line, "reason": reason} for line, reason in found.ragged[:1000]],
     }
     return Ingested(name, workspace.add(batch, manifest), is_new=True)
+
+
+def _rejects(store: Store, reading: xdr.Reading, accepted: int) -> Frame:
+    """The rejected records, computed; looking for them costs as much as reading the file again."""
+    if reading.count is None:
+        return reading.rejects
+    return store.keep(reading.rejects.head(0) if accepted == reading.count else reading.rejects)
 
 
 def _refuse_if_mostly_rejected(

@@ -34,11 +34,10 @@ STUDIES: Final = ("traffic", "rfm", "trends")
 
 _AT_ONCE: Final = 2_500_000
 """Flows that are summed together: the sums of more would be written to disk and read again."""
-_FORMAT: Final = "2"
+_FORMAT: Final = "3"
 """Part of every digest: another way of summing is another partial."""
 _KEYS: Final = (
-    "subscriber_id", "subscriber_hash", "hour_at", "protocol", "service", "category", "application",
-    "method", "confidence", "exporter", "attribution",
+    "subscriber_id", "subscriber_hash", "hour_at", "protocol", "service_code", "exporter", "attribution",
 )  # fmt: skip
 _SUMS: Final = ("flow_count", "dl_bytes", "ul_bytes", "dl_packets", "ul_packets")
 
@@ -154,13 +153,14 @@ def _sum_slice(
         named = attribution.attribute(store, flows, store.read([lease.rows for lease in leases]))
     else:
         named = attribution.unheld(flows)
-    served = classification.with_services(store, named, tables)
+    served, meaning = classification.coded(store, named, tables)
     served = store.derive(_by_side(served), {"hour_at": HourStart("first_seen_at", zone)})
     for target in targets:
         target.parent.mkdir(parents=True, exist_ok=True)
     store.write(_unknown_ports(served), targets[1])
+    named = nw.col("application_group").alias("application")
     summed = store.derive(
-        store.keep(_summed(served)),
+        _summed(served).join(meaning, on="service_code", how="left").with_columns(named),
         {"local_date": LocalDate("hour_at", zone), "local_hour": LocalHour("hour_at", zone)},
     )
     store.write(summed.select(*(column.name for column in USAGE)), targets[0])
@@ -174,8 +174,7 @@ def _by_side(flows: Frame) -> Frame:
         there, back = nw.col(f"src_to_dst_{what}"), nw.col(f"dst_to_src_{what}")
         columns[f"ul_{what}"] = nw.when(is_dst).then(back).otherwise(there)
         columns[f"dl_{what}"] = nw.when(is_dst).then(there).otherwise(back)
-    named = nw.col("application_group").alias("application")
-    return flows.with_columns(**columns).drop("application").with_columns(named)
+    return flows.with_columns(**columns)
 
 
 def _total(name: str) -> Any:
@@ -195,7 +194,9 @@ def _summed(flows: Frame) -> Frame:
 
 def _unknown_ports(flows: Frame) -> Frame:
     """Flows of unknown services by subscriber and port of what seems the service."""
-    unknown = flows.filter((nw.col("method") == "unknown") & ~nw.col("service_port").is_null())
+    unknown = flows.filter(
+        (nw.col("service_code") == classification.UNKNOWN_CODE) & ~nw.col("service_port").is_null()
+    )
     grouped = unknown.group_by("subscriber_id", "protocol", "service_port").agg(
         flow_count=nw.len(), dl=_total("dl_bytes"), ul=_total("ul_bytes")
     )

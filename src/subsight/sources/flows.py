@@ -84,7 +84,8 @@ def read(store: Store, file: InputFile, mapping: Mapping, settings: Settings, ke
         rejects = joined = _with_address_faults(joined)
     rows = joined.filter(nw.col("fault").is_null()).select(*_canonical())
     found = rejects.filter(~nw.col("fault").is_null()).select("record", "fault", found=_found(places))
-    return Read(xdr.Reading(rows, store.keep(found)), ragged, decisions)
+    count = store.row(parsed.select(count=nw.len()))["count"]
+    return Read(xdr.Reading(rows, found, count), ragged, decisions)
 
 
 def _require(mapping: Mapping, places: dict[str, int], file: InputFile) -> None:

@@ -80,10 +80,15 @@ class Parsed:
 
 @dataclass(frozen=True)
 class Reading:
-    """Canonical rows and the rejected records: `record`, `fault` (`column|reason`), `found`."""
+    """Canonical rows and the rejected records: `record`, `fault` (`column|reason`), `found`.
+
+    With `count`, how many records are one or the other, `rejects` is yet to be computed: not at all where
+    the rows are as many.
+    """
 
     rows: Frame
     rejects: Frame
+    count: int | None = None
 
 
 def parse(store: Store, file: InputFile, mapping: Mapping, settings: Settings) -> Parsed:

@@ -6,7 +6,7 @@ guessed, IANA's registry by port and protocol, unknown. `docs/classification.md`
 
 from __future__ import annotations
 
-from subsight.enrich.classification.services import with_services
+from subsight.enrich.classification.services import UNKNOWN_CODE, coded, with_services
 from subsight.enrich.classification.tables import Tables, tables
 
-__all__ = ["Tables", "tables", "with_services"]
+__all__ = ["UNKNOWN_CODE", "Tables", "coded", "tables", "with_services"]

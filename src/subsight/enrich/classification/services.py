@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import and_, or_
 from typing import Any, Final
@@ -15,12 +16,15 @@ from subsight.enrich.classification.rules import Rule
 from subsight.enrich.classification.tables import PORT_KEY, Tables
 from subsight.store import Frame, Store
 
-__all__ = ["ADDED", "with_services"]
+__all__ = ["ADDED", "UNKNOWN_CODE", "coded", "with_services"]
 
 _TOLD: Final = ("service", "category", "application_group", "method", "confidence")
 
 ADDED: Final = (*_TOLD, "service_side", "service_port")
 """The columns that a flow gets."""
+
+UNKNOWN_CODE: Final = 0
+"""The code of a service that nothing tells."""
 
 _EPHEMERAL: Final = 49_152
 _USER: Final = 1_024
@@ -38,37 +42,62 @@ def with_services(store: Store, flows: Frame, tables: Tables) -> Frame:
     Flows that a rule of hosts is compared with: only by sides that are not the customer's, which are keyed.
     """
     names = [name for name in flows.collect_schema().names() if name not in ADDED]
+    found, meaning = coded(store, flows, tables)
+    return found.join(meaning, on="service_code", how="left").select(*names, *ADDED)
+
+
+def coded(store: Store, flows: Frame, tables: Tables) -> tuple[Frame, Frame]:
+    """As `with_services`, with one number for all that is told, `service_code`, and what each number means.
+
+    Numbers cost less to group by than texts; they mean the same within one call only, except
+    `UNKNOWN_CODE`.
+    """
+    names = [name for name in flows.collect_schema().names() if name not in ADDED]
+    codes = _Codes()
     labels = known_labels(store, flows)
-    joined = _with_ports(store, _with_side(flows.select(*names)), tables)
-    unknown = (UNKNOWN, UNKNOWN, shipped().applications[UNKNOWN], "unknown")
-    told = {
-        name: nw.coalesce(f"port_{name}", nw.lit(value))
-        for name, value in zip(_TOLD[:-1], unknown, strict=True)
-    }
-    told["confidence"] = nw.col("port_confidence")
+    joined = _with_ports(store, _with_side(flows.select(*names)), tables, codes)
+    code = nw.col("port_code").fill_null(UNKNOWN_CODE)
     is_ruled = ~nw.col("port_rule").is_null()
     is_src, port = nw.col("is_src"), nw.col("default_port")
     if tables.compared:
-        joined = _with_compared(store, joined, tables)
+        joined = _with_compared(store, joined, tables, codes)
         wins = (nw.col("host_rule") < nw.col("port_rule")).fill_null(True) & ~nw.col("host_rule").is_null()
-        told = {name: nw.when(wins).then(nw.col(f"host_{name}")).otherwise(told[name]) for name in _TOLD}
+        code = nw.when(wins).then(nw.col("host_code")).otherwise(code)
         is_ruled = is_ruled | wins
         is_src = nw.when(wins).then(nw.coalesce("host_is_src", "is_src")).otherwise(is_src)
         port = nw.when(is_src).then(nw.col("src_port")).otherwise(nw.col("dst_port"))
         port = nw.when(~is_src.is_null()).then(port)
     if labels is not None:
-        joined = _with_labels(joined, labels)
-        first = nw.col("label_method") == nw.lit("inspection")
-        told = {
-            name: nw.when(first | (~nw.col("label_method").is_null() & ~is_ruled))
-            .then(nw.col(f"label_{name}"))
-            .otherwise(told[name])
-            for name in _TOLD
-        }
+        joined = _with_labels(store, joined, labels, codes)
+        is_label = nw.col("label_is_first") | (~nw.col("label_code").is_null() & ~is_ruled)
+        code = nw.when(is_label).then(nw.col("label_code")).otherwise(code)
     side = nw.when(is_src).then(nw.lit("src")).otherwise(nw.lit("dst"))
-    return joined.select(
-        *names, **told, service_side=nw.when(~is_src.is_null()).then(side), service_port=port.cast(nw.Int64)
+    found = joined.select(
+        *names,
+        service_code=code.cast(nw.Int32),
+        service_side=nw.when(~is_src.is_null()).then(side),
+        service_port=port.cast(nw.Int64),
     )
+    return found, codes.meaning(store)
+
+
+class _Codes:
+    """Numbers of all that can be told of a service."""
+
+    def __init__(self) -> None:
+        self._codes = {(UNKNOWN, UNKNOWN, shipped().applications[UNKNOWN], "unknown", None): UNKNOWN_CODE}
+
+    def of(self, told: Sequence[Any]) -> int:
+        """The number of values of the columns `_TOLD`, a new one where they are new."""
+        return self._codes.setdefault(tuple(told), len(self._codes))
+
+    def meaning(self, store: Store) -> Frame:
+        """`service_code` and the columns `_TOLD`."""
+        rows = [
+            {"service_code": code, **dict(zip(_TOLD, told, strict=True))}
+            for told, code in self._codes.items()
+        ]
+        return small_frame(store, rows, {"service_code": nw.Int32, **dict.fromkeys(_TOLD, nw.String)})
 
 
 def _with_side(flows: Frame) -> Frame:
@@ -102,43 +131,54 @@ def _rank(port: Any) -> Any:
     return nw.when(port == 0).then(nw.lit(3)).otherwise(held)
 
 
-def _with_ports(store: Store, flows: Frame, tables: Tables) -> Frame:
+def _with_ports(store: Store, flows: Frame, tables: Tables, codes: _Codes) -> Frame:
     rows = [
-        {"key": row["key"], "port_rule": row["rule"], **{f"port_{name}": row[name] for name in _TOLD}}
+        {"key": row["key"], "port_rule": row["rule"], "port_code": codes.of([row[name] for name in _TOLD])}
         for row in tables.ports
     ]
-    types = {"key": nw.Int32, "port_rule": nw.Int32, **{f"port_{name}": nw.String for name in _TOLD}}
+    types = dict.fromkeys(("key", "port_rule", "port_code"), nw.Int32)
     return flows.join(small_frame(store, rows, types), left_on="port_key", right_on="key", how="left")
 
 
-def _with_labels(flows: Frame, labels: Frame) -> Frame:
-    keys = [f"{name}_key" for name in LABEL]
+def _with_labels(store: Store, flows: Frame, labels: Frame, codes: _Codes) -> Frame:
+    """The number of a flow's label, and whether inspection found it, which comes before any rule."""
+    rows = [
+        {
+            **{f"label_of_{name}": row[name] for name in LABEL},
+            "label_code": codes.of([row[f"label_{name}"] for name in _TOLD]),
+            "label_is_first": row["label_method"] == "inspection",
+        }
+        for row in store.rows(labels)
+    ]
+    types = {**{f"label_of_{name}": nw.String for name in LABEL}, "label_code": nw.Int32}
+    found = small_frame(store, rows, {**types, "label_is_first": nw.Boolean})
     keyed = flows.with_columns(**{f"{name}_key": nw.col(name).fill_null("") for name in LABEL})
     return keyed.join(
-        labels.rename(dict(zip(LABEL, (f"label_of_{name}" for name in LABEL), strict=True))),
-        left_on=keys, right_on=[f"label_of_{name}" for name in LABEL], how="left",
-    )  # fmt: skip
+        found,
+        left_on=[f"{name}_key" for name in LABEL],
+        right_on=[f"label_of_{name}" for name in LABEL],
+        how="left",
+    ).with_columns(label_is_first=nw.col("label_is_first").fill_null(False))
 
 
-def _with_compared(store: Store, flows: Frame, tables: Tables) -> Frame:
+def _with_compared(store: Store, flows: Frame, tables: Tables, codes: _Codes) -> Frame:
     """The first of the compared rules that a flow matches, with the side that the rule tells."""
-    codes: list[Any] = []
+    matches: list[Any] = []
     rows: list[dict[str, Any]] = []
     for position in tables.compared:
         rule = tables.rules[position]
+        code = codes.of(_said(rule))
         for condition, is_src in _conditions(rule):
-            codes.append(nw.when(condition).then(nw.lit(len(rows), dtype=nw.Int32)))
-            rows.append({"code": len(rows), "host_rule": position, "host_is_src": is_src, **_said(rule)})
-    types = {"code": nw.Int32, "host_rule": nw.Int32, "host_is_src": nw.Boolean}
-    types |= {f"host_{name}": nw.String for name in _TOLD}
-    return flows.with_columns(host_code=nw.coalesce(*codes)).join(
-        small_frame(store, rows, types), left_on="host_code", right_on="code", how="left"
+            matches.append(nw.when(condition).then(nw.lit(len(rows), dtype=nw.Int32)))
+            rows.append({"match": len(rows), "host_rule": position, "host_is_src": is_src, "host_code": code})
+    types = {"match": nw.Int32, "host_rule": nw.Int32, "host_is_src": nw.Boolean, "host_code": nw.Int32}
+    return flows.with_columns(host_match=nw.coalesce(*matches)).join(
+        small_frame(store, rows, types), left_on="host_match", right_on="match", how="left"
     )
 
 
-def _said(rule: Rule) -> dict[str, str]:
-    said = (rule.name, rule.category, shipped().applications[rule.category], "rule", rule.confidence)
-    return {f"host_{name}": value for name, value in zip(_TOLD, said, strict=True)}
+def _said(rule: Rule) -> tuple[str, ...]:
+    return (rule.name, rule.category, shipped().applications[rule.category], "rule", rule.confidence)
 
 
 def _conditions(rule: Rule) -> list[tuple[Any, bool | None]]:
