@@ -218,7 +218,7 @@ def answer(context: Context, found: Usage, wanted: Sequence[str], segments: Fram
         ConfigurationError: the as-of date is none.
     """
     store, settings = context.store, context.settings
-    rows = store.keep(found.rows)
+    rows = found.rows
     quality = quality_of(found.batches)
     inputs = _inputs(context, found, rows, quality, segments)
     tables: dict[str, Frame] = {}

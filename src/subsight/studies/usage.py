@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import narwhals as nw
 
-from subsight.answers import Answer
 from subsight.settings import Settings
 from subsight.store import Frame, Store
 
-__all__ = ["Period", "UsageInputs", "UsageQuestion", "periods"]
+__all__ = ["Period", "UsageInputs", "periods"]
 
 
 @dataclass(frozen=True)
@@ -59,15 +58,6 @@ class UsageInputs:
     settings: Settings
     quality: Mapping[str, Any]
     segments: Frame | None = None
-
-
-@dataclass(frozen=True)
-class UsageQuestion:
-    """A question of a study of usage: its id (`study.name`), its words, and what answers it."""
-
-    id: str
-    text: str
-    answer: Callable[[UsageInputs], Answer]
 
 
 def periods(inputs: UsageInputs) -> tuple[Period, Period | None]:

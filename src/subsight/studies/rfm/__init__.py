@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from subsight.answers import Answer
 from subsight.store import Frame
-from subsight.studies.rfm import answers
+from subsight.studies.rfm.answers import QUESTIONS
 from subsight.studies.rfm.scores import COLUMNS, Cuts, RfmInputs, prepare, scored
-from subsight.studies.usage import UsageInputs, UsageQuestion
+from subsight.studies.usage import UsageInputs
 
 __all__ = ["COLUMNS", "QUESTIONS", "Cuts", "RfmInputs", "answer_all", "scored"]
 
@@ -24,16 +23,8 @@ def answer_all(
     """
     made = prepare(inputs)
     found = []
-    for question in answers.QUESTIONS:
+    for question in QUESTIONS:
         found.append(question.answer(made))
         if told:
             told(found[-1])
     return found, made.people.select(*COLUMNS)
-
-
-def _alone(answer: Callable[[RfmInputs], Answer]) -> Callable[[UsageInputs], Answer]:
-    return lambda inputs: answer(prepare(inputs))
-
-
-QUESTIONS: Final = tuple(UsageQuestion(one.id, one.text, _alone(one.answer)) for one in answers.QUESTIONS)
-"""Each reads the usage anew: of several, `answer_all`."""

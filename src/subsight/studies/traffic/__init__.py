@@ -7,18 +7,21 @@ from typing import Any, Final
 
 from subsight.answers import Answer
 from subsight.studies.traffic import classified, rates, volumes
-from subsight.studies.usage import UsageInputs, UsageQuestion
+from subsight.studies.traffic.totals import TrafficQuestion, prepare
+from subsight.studies.usage import UsageInputs
 
 __all__ = ["QUESTIONS", "answer_all"]
 
-QUESTIONS: Final[tuple[UsageQuestion, ...]] = (*volumes.QUESTIONS, *rates.QUESTIONS, *classified.QUESTIONS)
+QUESTIONS: Final[tuple[TrafficQuestion, ...]] = (
+    *volumes.QUESTIONS, *rates.QUESTIONS, *classified.QUESTIONS,
+)  # fmt: skip
 
 
 def answer_all(inputs: UsageInputs, told: Callable[[Answer], None] | None = None) -> tuple[list[Answer], Any]:
     """The study's answers in order, `told` of each; it publishes no table of its own."""
-    answers = []
+    made, answers = prepare(inputs), []
     for question in QUESTIONS:
-        answers.append(question.answer(inputs))
+        answers.append(question.answer(made))
         if told:
             told(answers[-1])
     return answers, None

@@ -7,10 +7,11 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.answers import Answer
+from subsight.store import Frame
 from subsight.studies import charts, words
 from subsight.studies.groups import percent, total
+from subsight.studies.traffic.totals import TrafficInputs, TrafficQuestion, sums
 from subsight.studies.traffic.volumes import PROTOCOL_NAMES
-from subsight.studies.usage import UsageInputs, UsageQuestion
 
 __all__ = ["QUESTIONS"]
 
@@ -23,14 +24,8 @@ _UNKNOWN: Final = "Unknown"
 _PORTS: Final = 20
 
 
-def _methods(inputs: UsageInputs) -> Answer:
-    grouped = inputs.usage.group_by("method", "confidence").agg(
-        flow_count=total(nw.col("flow_count")),
-        total_bytes=total(nw.col("dl_bytes")) + total(nw.col("ul_bytes")),
-        subscriber_count=nw.col("subscriber_hash").n_unique(),
-        nobody=nw.col("subscriber_hash").is_null().cast(nw.Float64).max(),
-    )
-    found = inputs.store.rows(grouped)
+def _methods(inputs: TrafficInputs) -> Answer:
+    found = _summed(inputs, inputs.totals, "method", "confidence")
     flows, volume = (sum(row[name] for row in found) for name in ("flow_count", "total_bytes"))
     rows = [
         {
@@ -40,7 +35,7 @@ def _methods(inputs: UsageInputs) -> Answer:
             "flow_share": row["flow_count"] / flows if flows else None,
             "total_bytes": int(row["total_bytes"]),
             "volume_share": row["total_bytes"] / volume if volume else None,
-            "subscriber_count": int(row["subscriber_count"] - row["nobody"]),
+            "subscriber_count": int(row["subscriber_count"]),
         }
         for row in sorted(found, key=lambda r: (-r["total_bytes"], r["method"], r["confidence"] or ""))
     ]
@@ -70,24 +65,23 @@ def _methods(inputs: UsageInputs) -> Answer:
     )  # fmt: skip
 
 
-def _reclassification(inputs: UsageInputs) -> Answer:
+def _summed(inputs: TrafficInputs, frame: Frame, *keys: str) -> list[dict[str, Any]]:
+    rows = inputs.store.rows(frame.group_by(*keys).agg(**sums()))
+    return [{**row, "total_bytes": row["dl_bytes"] + row["ul_bytes"]} for row in rows]
+
+
+def _reclassification(inputs: TrafficInputs) -> Answer:
     is_labelled = nw.col("method") == "inspection"
-    frame = inputs.usage.with_columns(
+    frame = inputs.totals.with_columns(
         before=nw.when(is_labelled).then(nw.col("category")).otherwise(nw.lit(_UNKNOWN))
     )
     rows: dict[str, dict[str, Any]] = {}
     for side, column in (("before", "before"), ("after", "category")):
-        grouped = frame.group_by(column).agg(
-            flows=total(nw.col("flow_count")),
-            bytes=total(nw.col("dl_bytes")) + total(nw.col("ul_bytes")),
-            people=nw.col("subscriber_hash").n_unique(),
-            nobody=nw.col("subscriber_hash").is_null().cast(nw.Float64).max(),
-        )
-        for found in inputs.store.rows(grouped):
+        for found in _summed(inputs, frame, column):
             row = rows.setdefault(found[column], {})
             row |= {
-                f"{side}_flow_count": int(found["flows"]), f"{side}_bytes": int(found["bytes"]),
-                f"{side}_subscriber_count": int(found["people"] - found["nobody"]),
+                f"{side}_flow_count": int(found["flow_count"]), f"{side}_bytes": int(found["total_bytes"]),
+                f"{side}_subscriber_count": int(found["subscriber_count"]),
             }  # fmt: skip
     names = [
         f"{side}_{what}"
@@ -130,7 +124,7 @@ def _residual(table: list[dict[str, Any]]) -> tuple[dict[str, float | str | None
     return facts, reading
 
 
-def _unknown_ports(inputs: UsageInputs) -> Answer:
+def _unknown_ports(inputs: TrafficInputs) -> Answer:
     grouped = inputs.unknown_ports.group_by("protocol", "service_port").agg(
         flow_count=total(nw.col("flow_count")),
         total_bytes=total(nw.col("total_bytes")),
@@ -166,7 +160,7 @@ def _unknown_ports(inputs: UsageInputs) -> Answer:
 
 
 QUESTIONS: Final = (
-    UsageQuestion("traffic.methods", _TEXT["methods"], _methods),
-    UsageQuestion("traffic.reclassification", _TEXT["reclassification"], _reclassification),
-    UsageQuestion("traffic.unknown_ports", _TEXT["unknown_ports"], _unknown_ports),
+    TrafficQuestion("traffic.methods", _TEXT["methods"], _methods),
+    TrafficQuestion("traffic.reclassification", _TEXT["reclassification"], _reclassification),
+    TrafficQuestion("traffic.unknown_ports", _TEXT["unknown_ports"], _unknown_ports),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -13,7 +13,8 @@ import narwhals as nw
 from subsight.answers import Answer
 from subsight.studies import charts, words
 from subsight.studies.groups import total
-from subsight.studies.usage import Period, UsageInputs, UsageQuestion, periods
+from subsight.studies.traffic.totals import TrafficInputs, TrafficQuestion
+from subsight.studies.usage import Period, UsageInputs, periods
 
 __all__ = ["QUESTIONS", "hours_of", "percentile"]
 
@@ -54,12 +55,11 @@ def hours_of(period: Period, zone: ZoneInfo, first: datetime, last: datetime) ->
     return max(0, round((ends.timestamp() - begins.timestamp()) / 3600))
 
 
-def _rates(inputs: UsageInputs) -> Answer:
+def _rates(inputs: TrafficInputs) -> Answer:
     grouped = inputs.usage.group_by("hour_at").agg(
         local_date=nw.col("local_date").min(),
         dl=total(nw.col("dl_bytes")),
         ul=total(nw.col("ul_bytes")),
-        subscriber_count=nw.col("subscriber_hash").n_unique(),
     )
     hours = sorted(inputs.store.rows(grouped), key=lambda row: row["hour_at"])
     first, last = hours[0]["hour_at"], hours[-1]["hour_at"]
@@ -68,13 +68,10 @@ def _rates(inputs: UsageInputs) -> Answer:
     asked = {"all days": inputs.covered, "the period": now}
     asked |= {"the period before": before} if before else {}
     asked |= {f"{month:%B %Y}": Period(month, _month_end(month)) for month in _months(inputs.covered)}
-    named = inputs.usage.filter(~nw.col("subscriber_id").is_null())
-    rows = []
+    sizes, rows = _people(inputs, asked), []
     for name, period in asked.items():
         within = [row for row in hours if period.first <= row["local_date"] <= period.last]
         count = hours_of(period, zone, first, last)
-        people = named.filter(period.holds()).select(count=nw.col("subscriber_hash").n_unique())
-        size = int(inputs.store.row(people)["count"] or 0)
         for direction, key in (("downlink", "dl"), ("uplink", "ul")):
             values = [row[key] * 8 / 3600 for row in within]
             top = max(within, key=lambda row: (row[key], -row["hour_at"].timestamp()), default=None)
@@ -87,7 +84,7 @@ def _rates(inputs: UsageInputs) -> Answer:
                     "peak_bps": max(values, default=None),
                     "peak_hour": f"{top['hour_at'].astimezone(zone):%Y-%m-%d %H:%M}" if top else None,
                     "hours": count,
-                    "subscriber_count": size,
+                    "subscriber_count": sizes[name],
                 }
             )
     return Answer(
@@ -103,6 +100,15 @@ def _rates(inputs: UsageInputs) -> Answer:
             "The settings as_of and period_days choose another period.",
         ),
     )
+
+
+def _people(inputs: UsageInputs, asked: Mapping[str, Period]) -> dict[str, int]:
+    """How many named subscribers each period has, by its name."""
+    who = inputs.usage.filter(~nw.col("subscriber_id").is_null()).group_by("subscriber_id")
+    # Whether any of a subscriber's dates lies in a period: in one look at all rows for all periods.
+    held = {f"p{i}": period.holds().cast(nw.Float64).max() for i, period in enumerate(asked.values())}
+    row = inputs.store.row(who.agg(**held).select(**{name: nw.col(name).sum() for name in held}))
+    return {name: int(row[f"p{i}"] or 0) for i, name in enumerate(asked)}
 
 
 def _said(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -135,4 +141,4 @@ def _month_end(month: date) -> date:
     return (month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
 
 
-QUESTIONS: Final = (UsageQuestion("traffic.rates", _TEXT["rates"], _rates),)
+QUESTIONS: Final = (TrafficQuestion("traffic.rates", _TEXT["rates"], _rates),)

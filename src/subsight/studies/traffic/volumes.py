@@ -9,8 +9,9 @@ import narwhals as nw
 
 from subsight.answers import Answer
 from subsight.studies import charts, words
-from subsight.studies.groups import percent, total
-from subsight.studies.usage import UsageInputs, UsageQuestion, periods
+from subsight.studies.groups import percent
+from subsight.studies.traffic.totals import TrafficInputs, TrafficQuestion, sums
+from subsight.studies.usage import periods
 
 __all__ = ["PROTOCOL_NAMES", "QUESTIONS"]
 
@@ -32,30 +33,18 @@ _CLEAR: Final = 0.1
 """A change of a volume of less than a tenth is not told as one."""
 
 
-def _volumes(inputs: UsageInputs, name: str) -> list[dict[str, Any]]:
+def _volumes(inputs: TrafficInputs, name: str) -> list[dict[str, Any]]:
     """Volumes and subscribers by one column, the largest first, with both periods where they were seen."""
-    now, before = periods(inputs)
-    whole = nw.col("dl_bytes").cast(nw.Float64) + nw.col("ul_bytes").cast(nw.Float64)
-    sums: dict[str, Any] = {"now": nw.when(now.holds()).then(whole).otherwise(nw.lit(0.0)).sum()}
-    if before:
-        sums["before"] = nw.when(before.holds()).then(whole).otherwise(nw.lit(0.0)).sum()
-    frame = inputs.usage.with_columns(name=nw.col(name).cast(nw.String))
-    grouped = frame.group_by("name").agg(
-        flow_count=total(nw.col("flow_count")),
-        dl_bytes=total(nw.col("dl_bytes")),
-        ul_bytes=total(nw.col("ul_bytes")),
-        subscriber_count=nw.col("subscriber_hash").n_unique(),
-        nobody=nw.col("subscriber_hash").is_null().cast(nw.Float64).max(),
-        **sums,
-    )
-    rows = inputs.store.rows(grouped)
+    _, before = periods(inputs)
+    frame = inputs.totals.with_columns(name=nw.col(name).cast(nw.String))
+    rows = inputs.store.rows(frame.group_by("name").agg(**sums()))
     all_bytes = sum(row["dl_bytes"] + row["ul_bytes"] for row in rows)
     found = []
     for row in sorted(rows, key=lambda r: (-(r["dl_bytes"] + r["ul_bytes"]), r["name"] or "")):
         volume = row["dl_bytes"] + row["ul_bytes"]
-        change = None
+        was, change = row["previous_bytes"], None
         if before:
-            change = (row["now"] - row["before"]) / row["before"] if row["before"] else None
+            change = (row["period_bytes"] - was) / was if was else None
         found.append(
             {
                 name: row["name"] if row["name"] is not None else "not said",
@@ -64,17 +53,16 @@ def _volumes(inputs: UsageInputs, name: str) -> list[dict[str, Any]]:
                 "ul_bytes": int(row["ul_bytes"]),
                 "total_bytes": int(volume),
                 "volume_share": volume / all_bytes if all_bytes else None,
-                # Engines count null among the unique values.
-                "subscriber_count": int(row["subscriber_count"] - row["nobody"]),
-                "period_bytes": int(row["now"]),
-                **({"previous_bytes": int(row["before"]), "change_share": change} if before else {}),
+                "subscriber_count": int(row["subscriber_count"]),
+                "period_bytes": int(row["period_bytes"]),
+                **({"previous_bytes": int(was), "change_share": change} if before else {}),
             }
         )
     return found
 
 
 def _answer(
-    inputs: UsageInputs, name: str, column: str, rows: Sequence[Mapping[str, Any]], reading: Sequence[str]
+    inputs: TrafficInputs, name: str, column: str, rows: Sequence[Mapping[str, Any]], reading: Sequence[str]
 ) -> Answer:
     return Answer(
         f"traffic.{name}",
@@ -87,7 +75,7 @@ def _answer(
     )
 
 
-def _notes(inputs: UsageInputs) -> tuple[str, ...]:
+def _notes(inputs: TrafficInputs) -> tuple[str, ...]:
     now, before = periods(inputs)
     compared = f"against {before}" if before else "the days before it were not all seen"
     return (
@@ -96,7 +84,7 @@ def _notes(inputs: UsageInputs) -> tuple[str, ...]:
     )
 
 
-def _most(inputs: UsageInputs, rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+def _most(inputs: TrafficInputs, rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
     both = sum(row["total_bytes"] for row in rows)
     least = inputs.settings.minimum_group
     large = [row for row in rows if not 0 < row["subscriber_count"] < least]
@@ -114,7 +102,7 @@ def _most(inputs: UsageInputs, rows: Sequence[Mapping[str, Any]], name: str) -> 
     ]
 
 
-def _changes(inputs: UsageInputs, rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+def _changes(inputs: TrafficInputs, rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
     """What grew and fell by a tenth or more, of what groups may be told of."""
     now, before = periods(inputs)
     if not before:
@@ -134,13 +122,13 @@ def _changes(inputs: UsageInputs, rows: Sequence[Mapping[str, Any]], name: str) 
     return found or [f"Against {before}, nothing changed by {percent(_CLEAR)} or more."]
 
 
-def _categories(inputs: UsageInputs) -> Answer:
+def _categories(inputs: TrafficInputs) -> Answer:
     rows = _volumes(inputs, "category")
     reading = [*_most(inputs, rows, "category"), *_changes(inputs, rows, "category")]
     return _answer(inputs, "categories", "category", rows, reading)
 
 
-def _services(inputs: UsageInputs) -> Answer:
+def _services(inputs: TrafficInputs) -> Answer:
     rows = _volumes(inputs, "service")
     reading = _most(inputs, rows, "service")
     if len(rows) > _SHOWN:
@@ -151,7 +139,7 @@ def _services(inputs: UsageInputs) -> Answer:
     return _answer(inputs, "services", "service", rows[:_SHOWN], reading)
 
 
-def _protocols(inputs: UsageInputs) -> Answer:
+def _protocols(inputs: TrafficInputs) -> Answer:
     rows = _volumes(inputs, "protocol")
     named = []
     for row in rows:
@@ -161,7 +149,7 @@ def _protocols(inputs: UsageInputs) -> Answer:
     return _answer(inputs, "protocols", "protocol", named, _most(inputs, named, "protocol"))
 
 
-def _exporters(inputs: UsageInputs) -> Answer:
+def _exporters(inputs: TrafficInputs) -> Answer:
     rows = _volumes(inputs, "exporter")
     if [row["exporter"] for row in rows] == ["not said"]:
         return Answer(
@@ -173,13 +161,11 @@ def _exporters(inputs: UsageInputs) -> Answer:
     return _answer(inputs, "exporters", "exporter", rows[:_SHOWN], reading)
 
 
-def _talkers(inputs: UsageInputs) -> Answer:
-    named = inputs.usage.filter(~nw.col("subscriber_id").is_null())
+def _talkers(inputs: TrafficInputs) -> Answer:
+    named = inputs.totals.filter(~nw.col("subscriber_id").is_null())
     grouped = named.group_by("subscriber_id").agg(
         subscriber_hash=nw.col("subscriber_hash").min(),
-        dl_bytes=total(nw.col("dl_bytes")),
-        ul_bytes=total(nw.col("ul_bytes")),
-        flow_count=total(nw.col("flow_count")),
+        **{name: nw.col(name).sum() for name in ("dl_bytes", "ul_bytes", "flow_count")},
     )
     grouped = inputs.store.keep(grouped.with_columns(total_bytes=nw.col("dl_bytes") + nw.col("ul_bytes")))
     whole = inputs.store.row(grouped.select(all=nw.col("total_bytes").sum(), count=nw.len()))
@@ -209,7 +195,7 @@ def _talkers(inputs: UsageInputs) -> Answer:
 
 
 QUESTIONS: Final = tuple(
-    UsageQuestion(f"traffic.{name}", _TEXT[name], answer)
+    TrafficQuestion(f"traffic.{name}", _TEXT[name], answer)
     for name, answer in (
         ("categories", _categories),
         ("services", _services),

@@ -11,11 +11,11 @@ from subsight.store import Frame
 from subsight.studies.trends import market, offers
 from subsight.studies.trends.market import TrendQuestion
 from subsight.studies.trends.table import COLUMNS, Trends, changes, prepare
-from subsight.studies.usage import Period, UsageInputs, UsageQuestion
+from subsight.studies.usage import Period, UsageInputs
 
 __all__ = ["COLUMNS", "QUESTIONS", "Trends", "answer_all", "changes"]
 
-_QUESTIONS: Final[tuple[TrendQuestion, ...]] = (*market.QUESTIONS, *offers.QUESTIONS)
+QUESTIONS: Final[tuple[TrendQuestion, ...]] = (*market.QUESTIONS, *offers.QUESTIONS)
 
 
 def answer_all(
@@ -28,7 +28,7 @@ def answer_all(
     """
     made = prepare(inputs, rfm)
     found = []
-    for question in _QUESTIONS:
+    for question in QUESTIONS:
         found.append(_answered(question, inputs, made))
         if told:
             told(found[-1])
@@ -52,11 +52,3 @@ def _missing(inputs: UsageInputs) -> str:
         f"Nothing is compared: two periods of {length} days up to {last} begin on {first}, and {days} "
         f"{'were' if gap.days > 1 else 'was'} not seen."
     )
-
-
-def _alone(question: TrendQuestion) -> Callable[[UsageInputs], Answer]:
-    return lambda inputs: _answered(question, inputs, prepare(inputs))
-
-
-QUESTIONS: Final = tuple(UsageQuestion(one.id, one.text, _alone(one)) for one in _QUESTIONS)
-"""Each reads the usage anew: of several, `answer_all`."""
