@@ -66,12 +66,13 @@ def test_every_flow_is_of_who_had_the_address_that_day(network: SimulatedFlows, 
     assert found == everybody
     checks = {f["check"]: f for f in results.quality["findings"]}
     assert checks["attribution: lease"]["count"] == 120_000
-    assert (
-        checks["attribution: lease"]["text"].startswith("100.0 % of the flows")
-        or "100.0%" in checks["attribution: lease"]["text"]
-    )
+    assert checks["attribution: lease"]["text"].startswith("100.0 % of the flows")
     assert "attribution: ambiguous" not in checks
     assert sum(results.table("rfm")["flow_count"].to_pylist()) == 120_000
+
+
+def test_what_explains_a_run_is_of_what_was_read(results: Results) -> None:
+    assert [table.name for table in results.definitions()] == ["flows", "usage", "leases"]
 
 
 def test_volumes_are_those_of_the_file(network: SimulatedFlows, results: Results) -> None:

@@ -81,6 +81,12 @@ def test_small_groups_lose_their_numbers_and_so_does_one_more() -> None:
     assert privacy.suppress(rows[:1], "subscriber_count", 15) == (rows[:1], 0)
 
 
+def test_when_a_small_group_used_something_is_not_told() -> None:
+    rows = [{"category": "A", "top_hour": "2026-03-01 04:00", "subscriber_count": n} for n in (2, 3, 50)]
+    found, _ = privacy.suppress(rows, "subscriber_count", 15)
+    assert [row["top_hour"] for row in found] == [None, None, "2026-03-01 04:00"]
+
+
 def test_a_margin_reveals_no_small_group() -> None:
     """Two small cells, each alone in its application: each application's total would tell."""
     sizes = {

@@ -115,7 +115,8 @@ def test_studies_models_tables_and_definitions_are_found(folder: Path) -> None:
     assert results.models()["engagement"]["features"] == ["duration_s"]
     assert results.table("profiles").to_pydict() == {"subscriber_id": ["a", "b"], "session_count": [1, 2]}
     assert results.table("profiles", ["session_count"]).column_names == ["session_count"]
-    names = [column.name for column in results.definitions()]
+    (sessions,) = results.definitions()
+    names = [column.name for column in sessions]
     assert "dl_bytes" in names
     assert "subscriber_hash" not in names  # never published
 

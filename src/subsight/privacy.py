@@ -198,9 +198,12 @@ def _families(rows: Sequence[Mapping[str, Any]]) -> list[set[int]]:
     return families
 
 
+_TELLING: Final = ("busy_hour", "top_hour", "peak_hour")
+"""Texts that say when something was used: of a small group that is about a person."""
 _LABELS: Final = ("cluster", "hour", "decile", "rank", "bin_low", "bin_high")
 
 
 def _blank(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with its labels only: text, flags, and the numbers that name a row."""
-    return {k: v if isinstance(v, str | bool) or k.endswith(_LABELS) else None for k, v in row.items()}
+    kept = {k for k, v in row.items() if isinstance(v, str | bool) or k.endswith(_LABELS)}
+    return {k: v if k in kept and k not in _TELLING else None for k, v in row.items()}

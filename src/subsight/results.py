@@ -14,17 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from subsight.answers import Answer
-from subsight.contracts import Column
+from subsight.contracts import Contract
 from subsight.errors import NotFoundError, WorkspaceError
 from subsight.privacy import PSEUDONYM_LENGTH, msisdn, pseudonym, subscriber, suppress
 from subsight.privacy import reveal as join_clear
-from subsight.tables import FEEDBACK, SESSIONS
+from subsight.tables import FEEDBACK, FLOWS, LEASES, SESSIONS, SUBSCRIBERS, USAGE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FEEDBACK", "Answer", "Column", "Results", "pseudonym_of"]
+__all__ = ["FEEDBACK", "Answer", "Results", "pseudonym_of"]
 
+_READ: Final[Mapping[str, tuple[Contract, ...]]] = {
+    "sessions": (SESSIONS,), "subscribers": (SUBSCRIBERS,), "flows": (FLOWS, USAGE), "leases": (LEASES,),
+}  # fmt: skip
+"""By kind of records, the tables whose columns explain what a run says of them."""
 _RANKED: Final = "Rows are single pseudonymous subscribers, ranked: no group is small, none is suppressed."
 _BEGINNING: Final = re.compile(rf"([0-9a-f]{{8,{PSEUDONYM_LENGTH}}})(?:…|\.\.\.)")
 _LETTER: Final = re.compile(r"[^\W\d_]")
@@ -184,9 +188,11 @@ class Results:
         files = sorted((self.folder / "models" / model).glob("[!.]*"))
         return {path.name: path.read_text(encoding="utf-8") for path in files}
 
-    def definitions(self) -> list[Column]:
-        """The published columns of a session, with their meanings; families stand once, with `{name}`."""
-        return [column for column in SESSIONS if not column.internal]
+    def definitions(self) -> list[Contract]:
+        """The tables that the run was made from, with their published columns; a family stands once."""
+        read = {kind for area in self.manifest.get("areas", {}).values() for kind in area.get("of", ())}
+        made = [one for kind in _READ if kind in read for one in _READ[kind]] or [SESSIONS]
+        return [replace(one, columns=tuple(c for c in one if not c.internal)) for one in made]
 
     def _known(self, name: str, names: Iterable[str], kind: str) -> None:
         known = sorted(names)

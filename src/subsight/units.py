@@ -75,8 +75,8 @@ def format_value(value: float | None, unit: str | None) -> str:
     ('455 MB', '45.2 %', '24.0 h')
     >>> format_value(24e6, "kilobytes"), format_value(1235, "days"), format_value(0.5, "days")
     ('24.0 GB', '1,235 days', '0.5 days')
-    >>> format_value(0.000225, "share"), format_value(0, "share")
-    ('0.02 %', '0 %')
+    >>> format_value(0.000225, "share"), format_value(0, "share"), format_value(1_849_770, "bps")
+    ('0.02 %', '0 %', '1.85 Mbps')
     """
     if value is None or value != value:
         return "–"
@@ -97,8 +97,8 @@ def format_value(value: float | None, unit: str | None) -> str:
             hours = seconds / 3600
             return f"{hours:,.0f} h" if abs(hours) >= 100 else f"{hours:.1f} h"
         return f"{seconds / 60:.1f} min" if abs(seconds) >= 120 else f"{seconds:.3g} s"
-    if unit == "kbps":
-        return _scaled(value * 1000, 1000, ("bps", "kbps", "Mbps", "Gbps"))
+    if unit in ("kbps", "bps"):
+        return _scaled(value * FACTORS["bps"][unit], 1000, ("bps", "kbps", "Mbps", "Gbps"))
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -26,6 +26,7 @@ from subsight.settings import Settings
 from subsight.store import Frame, HourStart, LocalDate, LocalHour, Store
 from subsight.studies.usage import Period, UsageInputs
 from subsight.tables import USAGE
+from subsight.units import format_value
 from subsight.workspace import Batch
 
 __all__ = ["STUDIES", "Usage", "answer", "usage"]
@@ -299,7 +300,7 @@ def _attributed(store: Store, rows: Frame) -> list[dict[str, Any]]:
         {
             "column": "subscriber_id", "check": f"attribution: {how or 'none'}",
             "severity": "warning" if how in ("ambiguous", "no lease") else "note", "count": counts[how],
-            "text": f"{counts[how] / whole:.1%} of the flows are {text}",
+            "text": f"{format_value(counts[how] / whole, 'share')} of the flows are {text}",
         }
         for how, text in _SAID.items()
         if counts.get(how)

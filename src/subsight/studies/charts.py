@@ -13,7 +13,7 @@ from subsight.units import unit_of
 __all__ = ["bars", "below", "facet", "flows", "heat", "histogram", "intervals", "layers", "lines", "points"]
 
 Spec = dict[str, Any]
-_TITLES = {"bytes": "bytes", "ms": "ms", "s": "seconds", "kbps": "kbps", "share": "share"}
+_TITLES = {"bytes": "bytes", "ms": "ms", "s": "seconds", "kbps": "kbps", "bps": "bps", "share": "share"}
 
 
 def _title(name: str) -> str:
@@ -53,7 +53,10 @@ def bars(
     stacked: bool = False,
     scale: Literal["linear", "log", "symlog"] = "linear",
 ) -> Spec:
-    """Bars of one quantity per category, in the order of the rows; `colour` splits each category."""
+    """Bars of one quantity per category, in the order of the rows; `colour` splits each category.
+
+    A category without a value, such as a small group, has no place.
+    """
     quantity, names = _quantity(value, scale=scale), _category(category, order)
     names["axis"] = {"labelLimit": 220}
     across, along = ("y", "x") if not vertical else ("x", "y")
@@ -62,7 +65,8 @@ def bars(
         encoding["color"] = {"field": colour, "type": "nominal", "title": _title(colour), "sort": None}
         if not stacked:
             encoding[f"{across}Offset"] = {"field": colour, "sort": None}
-    return {"mark": {"type": "bar"}, "encoding": encoding}
+    known = {"filter": f"isValid(datum.{value})"}
+    return {"transform": [known], "mark": {"type": "bar"}, "encoding": encoding}
 
 
 def lines(
@@ -249,7 +253,7 @@ def intervals(category: str, value: str, low: str, high: str) -> Spec:
     """A point per category with a line over its interval, in the order of the rows."""
     names = _category(category, "rows") | {"axis": {"labelLimit": 220}, "title": None}
     # One title for both layers: it would otherwise name the ends too.
-    across = _quantity(value) | {"title": value.replace("_", " ")}
+    across = _quantity(value)
     ends: Spec = {"x": across | {"field": low}, "x2": {"field": high}, "y": names}
     point = {"type": "point", "filled": True, "size": 90, "opacity": 1}
     return {

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 _ORDER: Final = ("memo", "overview", "engagement", "experience", "satisfaction", "segments")
-_TITLES: Final = {"memo": "Decision memo"}
+_TITLES: Final = {
+    "memo": "Decision memo", "rfm": "Recency, frequency and usage", "trends": "Micro-trends",
+}  # fmt: skip
 _OPEN_ROWS: Final = 12
 _LONG: Final = 90
 
@@ -201,16 +203,32 @@ def _headlines(results: Results) -> list[tuple[str, str, str]]:
     return found
 
 
-def _definitions(results: Results) -> list[tuple[str, str, str, str]]:
-    """Name, words, unit and meaning of every column of a session; a family stands for its applications."""
+@dataclass(frozen=True)
+class Defined:
+    """A table that was read: what a row is, and name, words, unit and meaning of its columns."""
+
+    name: str
+    row: str
+    columns: Sequence[tuple[str, str, str, str]]
+
+
+def _definitions(results: Results) -> list[Defined]:
+    """Every table that the run was made from; a family of columns stands for its applications."""
     return [
-        (
-            column.name,
-            sentence(phrase(column.name.replace("{slug}", "each_application"))),
-            unit_label(column.name) or "",
-            spelled(column.meaning.format(name="an application’s")),
+        Defined(
+            contract.name,
+            contract.row,
+            [
+                (
+                    column.name,
+                    sentence(phrase(column.name.replace("{slug}", "each_application"))),
+                    unit_label(column.name) or "",
+                    spelled(column.meaning.format(name="an application’s")),
+                )
+                for column in contract
+            ],
         )
-        for column in results.definitions()
+        for contract in results.definitions()
     ]
 
 

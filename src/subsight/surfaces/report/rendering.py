@@ -83,10 +83,12 @@ _CONFIG: Final[Spec] = {
 _SCALES: Final = {
     "bytes": ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")),
     "s": ((3600, "h"), (60, "min")), "ms": ((1000, "s"),), "kbps": ((1000, "Mbps"),),
+    "bps": ((1e9, "Gbps"), (1e6, "Mbps"), (1e3, "kbps")),
 }  # fmt: skip
 _SHARE: Final = "format(datum.value, '.0%')"
 _NUMBER: Final = "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, '~s')"
 _BYTES: Final = "replace(format(datum.value, '~s'), /([a-zA-Z]?)$/, ' $1B')"
+_RATE: Final = "replace(format(datum.value, '~s'), /([a-zA-Z]?)$/, ' $1bps')"
 _DAYS: Final[Spec] = {
     "format": "%-d %b", "labelOverlap": "greedy", "labelFlush": False, "tickCount": 6,
 }  # fmt: skip
@@ -230,7 +232,7 @@ def _title(field: str, given: str) -> str | None:
     said = spelled(given)
     if field.replace("_", " ").startswith(stem):  # the column's own name, not a title of the study's
         said = _TITLES.get(field) or f"{phrase(field)}{f' ({unit}' if unit else ''}"
-    return None if said in _SAYS_NOTHING else re.sub(r" \((?:bytes|share)\)$", "", said)
+    return None if said in _SAYS_NOTHING else re.sub(r" \((?:bytes|bps|share)\)$", "", said)
 
 
 def _untitle_categories(view: Spec) -> None:
@@ -294,7 +296,7 @@ def _dress_quantity(encoding: Spec, given: Any, rows: Rows) -> None:
 
 
 def _number(field: str) -> str:
-    return {"bytes": _BYTES, "share": _SHARE}.get(column_unit(field) or "", _NUMBER)
+    return {"bytes": _BYTES, "bps": _RATE, "share": _SHARE}.get(column_unit(field) or "", _NUMBER)
 
 
 def _encodings(spec: Spec) -> Spec:
