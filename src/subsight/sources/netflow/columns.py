@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import hexlify
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,7 +29,6 @@ SCHEMA: Final = pa.schema([
 back until their template came.
 """
 
-_HEX: Final = np.array([f"{value:02x}".encode() for value in range(256)], dtype="S2")
 _MAPPED: Final = np.frombuffer(bytes(10) + b"\xff\xff", dtype=np.uint8)
 _NTP: Final = 2_208_988_800
 _WRAP: Final = 1 << 32
@@ -185,25 +185,31 @@ def _addresses(records: Numbers, names: tuple[str, ...]) -> tuple[Numbers, Numbe
     """
     count = len(records)
     src, dst = (np.zeros((count, 16), dtype=np.uint8) for _ in range(2))
-    has, seen, is_inner = (np.zeros(count, dtype=bool) for _ in range(3))
-    for name in names:  # in the order of the template
-        if not name.removeprefix("inner ").startswith("sourceIPv"):
-            continue
-        sender = _octets(records, name, names)
-        receiver = _octets(records, name.replace("source", "destination"), names)
-        if sender is None or receiver is None:
-            continue
-        # One whose addresses are both zero is none, unless there is no other.
-        is_told = sender.any(axis=1) | receiver.any(axis=1)
-        for octets, found in ((sender, src), (receiver, dst)):
-            chosen = is_told | ~has
+    pairs = _pairs(records, names)
+    is_inner = np.zeros(count, dtype=bool)
+    # One whose addresses are both zero is none, unless there is no other.
+    told = [sender.any(axis=1) | receiver.any(axis=1) for sender, receiver in pairs] if len(pairs) > 1 else []
+    for place, pair in enumerate(pairs):
+        chosen = told[place] if place else slice(None)
+        for octets, found in zip(pair, (src, dst), strict=True):
             width = octets.shape[1]
             found[chosen, 16 - width :] = octets[chosen]
             found[chosen, : 16 - width] = _MAPPED[: 16 - width]
-        is_inner |= is_told & seen
-        seen |= is_told
-        has[:] = True
-    return src, dst, has, is_inner
+        if place:
+            is_inner |= told[place] & np.any(told[:place], axis=0)
+    return src, dst, np.full(count, bool(pairs)), is_inner
+
+
+def _pairs(records: Numbers, names: tuple[str, ...]) -> list[tuple[Numbers, Numbers]]:
+    """The bytes of senders and receivers by each pair that is whole, in the order of the template."""
+    found = []
+    for name in names:
+        if name.removeprefix("inner ").startswith("sourceIPv"):
+            sender = _octets(records, name, names)
+            receiver = _octets(records, name.replace("source", "destination"), names)
+            if sender is not None and receiver is not None:
+                found.append((sender, receiver))
+    return found
 
 
 def _octets(records: Numbers, name: str, names: tuple[str, ...]) -> Numbers | None:
@@ -232,9 +238,8 @@ def _of_header(
 def _text(octets: Numbers) -> pa.Array:
     """Rows of sixteen bytes as 32 hex digits, without a Python object a row."""
     count = len(octets)
-    digits = np.ascontiguousarray(_HEX[octets])
     ends = np.arange(count + 1, dtype=np.int32) * 32
-    return pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(digits))
+    return pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(hexlify(octets.data)))
 
 
 # Times

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -85,7 +85,7 @@ class _Source:
         return self.weight - before
 
 
-@dataclass
+@dataclass(slots=True)
 class _Header:
     """What stands before the sets: times in milliseconds since 1970, uptime, domain."""
 
@@ -112,13 +112,15 @@ class _Held:
 
 @dataclass
 class _Chunks:
-    """Records of one template and context, and how many of them each header covers."""
+    """Records of one template and context; of each header how many it covers, and what it says of them."""
 
     template: Template
     context: Context
     data: list[bytes] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
-    headers: list[_Header] = field(default_factory=list)
+    exported_ms: list[int] = field(default_factory=list)
+    uptimes_ms: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
     records: int = 0
 
 
@@ -207,8 +209,9 @@ class Decoder:
             self._drop(exporter, "fewer records than the header says", payload, count - whole)
         elif len(payload) > 24 + 48 * count:
             self._drop(exporter, "bytes after the last record", payload)
-        self._sequences.arrived((exporter, 5, header.domain), sequence, count, "flows", uptime)
-        source = self._source(header, is_used=True)
+        key = header.key
+        self._sequences.arrived(key, sequence, count, "flows", uptime)
+        source = self._source(key)
         rate = sampling & 0x3FFF
         if rate > 1 and source.samplers != {None: rate}:
             source.samplers = {None: rate}
@@ -232,7 +235,8 @@ class Decoder:
             elif length < len(payload):
                 self._drop(exporter, "bytes after the message", payload)
         header = _Header(exporter, version, domain, seconds * 1000, uptime, place)
-        self._source(header, is_used=True)
+        key = header.key
+        source = self._source(key)
         records: int | None = 0
         at = size
         while end - at >= 4:
@@ -243,39 +247,37 @@ class Decoder:
                 break
             if at + length > end:
                 self._drop(exporter, "set longer than its datagram", payload[at:end])
-            found = self._set(header, number, payload[at + 4 : min(at + length, end)])
+            found = self._set(header, source, number, payload[at + 4 : min(at + length, end)])
             records = None if records is None or found is None else records + found
             at += length
         unit = "datagrams" if version == 9 else "flows"
         told = 1 if version == 9 else records
-        self._sequences.arrived((exporter, version, domain), sequence, told, unit, uptime)
+        self._sequences.arrived(key, sequence, told, unit, uptime)
 
-    def _set(self, header: _Header, number: int, data: bytes) -> int | None:
+    def _set(self, header: _Header, source: _Source, number: int, data: bytes) -> int | None:
         """Reads a set; how many data records it has, None where that cannot be known yet."""
         if number in ((0, 1) if header.version == 9 else (2, 3)):
-            self._templates(header, data, is_options=number in (1, 3))
+            self._templates(header, source, data, is_options=number in (1, 3))
             return 0
         if number < 256:
             self._drop(header.exporter, f"set {number} is none that is known", data)
             return 0
-        source = self._source(header)
         template = source.templates.get(number)
         if template is None:
             self._hold(_Held(header, number, data))
             return None
         return self._records(header, source, template, data)
 
-    def _source(self, header: _Header, *, is_used: bool = False) -> _Source:
-        """What is known of a header's source; of the ones in use the first is the one silent longest."""
-        source = self._sources.get(header.key)
-        if source is None:
-            source = self._sources[header.key] = _Source()
+    def _source(self, key: tuple[str, int, int]) -> _Source:
+        """What is known of a source, from now on the one used last: the first is the one silent longest."""
+        known = self._sources.pop(key, None)
+        source = self._sources[key] = _Source() if known is None else known
+        if known is None:
             self._forget()
-        elif is_used:
-            self._sources[header.key] = self._sources.pop(header.key)
         return source
 
     def _forget(self) -> None:
+        """Forgets the sources silent longest, where there are too many; never the one used last."""
         while len(self._sources) > 1 and (len(self._sources) > _MOST_SOURCES or self._weight > _MOST_WEIGHT):
             self._weight -= self._sources.pop(next(iter(self._sources))).weight
             self._note("source of which templates and options were forgotten", 1)
@@ -285,8 +287,7 @@ class Decoder:
 
     # Templates
 
-    def _templates(self, header: _Header, data: bytes, *, is_options: bool) -> None:
-        source = self._source(header)
+    def _templates(self, header: _Header, source: _Source, data: bytes, *, is_options: bool) -> None:
         try:
             for found in parse(data, header.version, is_options=is_options):
                 if isinstance(found, int):
@@ -350,20 +351,22 @@ class Decoder:
             if data and any(data):
                 self._drop(header.exporter, "set shorter than one record", data)
             return 0
-        lacking = columns.lacking(template.dtype.names or ())
-        if lacking:
-            self._drop(header.exporter, lacking, data, count)
-            return count
         key = id(template), id(source.samplers), id(source.applications), source.system_init_ms
         chunks = self._chunks.get(key)
         if chunks is None:
+            lacking = columns.lacking(template.dtype.names or ())
+            if lacking:
+                self._drop(header.exporter, lacking, data, count)
+                return count
             context = Context(
                 header.exporter, header.version, source.samplers, source.applications, source.system_init_ms
             )
             chunks = self._chunks[key] = _Chunks(template, context)
         chunks.data.append(whole)
         chunks.counts.append(count)
-        chunks.headers.append(header)
+        chunks.exported_ms.append(header.exported_ms)
+        chunks.uptimes_ms.append(header.uptime_ms)
+        chunks.places.append(header.place)
         chunks.records += count
         if chunks.records >= _TOGETHER:
             self._finish(self._chunks.pop(key))
@@ -371,12 +374,10 @@ class Decoder:
 
     def _finish(self, chunks: _Chunks) -> None:
         records = np.frombuffer(b"".join(chunks.data), dtype=chunks.template.dtype)
-        counts = np.array(chunks.counts)
-        exported, uptime, place = (
-            np.repeat(np.array([getattr(header, name) for header in chunks.headers], np.float64), counts)
-            for name in ("exported_ms", "uptime_ms", "place")
-        )
-        made, missing = columns.table(records, exported, uptime, place.astype(np.int64), chunks.context)
+        exported = np.repeat(np.array(chunks.exported_ms, np.float64), chunks.counts)
+        uptimes = np.repeat(np.array(chunks.uptimes_ms, np.float64), chunks.counts)
+        places = np.repeat(np.array(chunks.places, np.int64), chunks.counts)
+        made, missing = columns.table(records, exported, uptimes, places, chunks.context)
         for reason, count in missing.items():
             if reason.startswith("record without"):
                 self._drop(chunks.context.exporter, reason, chunks.data[0], count)
@@ -399,7 +400,7 @@ class Decoder:
             for key, source in self._sources.items()
         ]
         held = [
-            {**vars(one.header), "number": one.number, "data": one.data.hex()}
+            {**asdict(one.header), "number": one.number, "data": one.data.hex()}
             for waiting in self._held.values()
             for one in waiting
         ]
