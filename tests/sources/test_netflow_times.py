@@ -5,11 +5,27 @@ from __future__ import annotations
 import struct
 
 import pytest
-from export_made import SECONDS, after, data, decode, ip, ipfix, message, options_template, rows, template
+from export_made import (
+    SECONDS,
+    after,
+    data,
+    decode,
+    five,
+    ip,
+    ipfix,
+    message,
+    nine,
+    options_template,
+    record_five,
+    rows,
+    template,
+)  # fmt: skip
 
 ENDS = ip("10.0.0.1") + ip("10.0.0.2") + bytes([0, 0, 1, 0])
 PLAIN = ((8, 4), (12, 4), (1, 4))
 BOTH = pytest.mark.parametrize("version", [9, 10])
+NO_TIME = "time of the export, as the record has none, or an uptime far ahead of its header's"
+DAY = 86_400_000
 INIT = (SECONDS - 1000) * 1000
 """An exporter that started a thousand seconds before the export, in milliseconds."""
 
@@ -93,7 +109,7 @@ def test_uptimes_of_which_nobody_says_when_they_began_are_a_duration_before_the_
 ) -> None:
     found, noted = of_uptimes(init, 400_000, 407_500)
     assert found == [after(-7_500), after(0)]
-    assert noted["time of the export, as the record has none"] == 1
+    assert noted[NO_TIME] == 1
 
 
 @BOTH
@@ -101,7 +117,7 @@ def test_a_record_without_times_is_of_its_export_and_noted(version: int) -> None
     decoded = decode(message(version, template(version, 256, *PLAIN), data(256, ENDS)))
     (row,) = decoded.table.to_pylist()
     assert [row["first_seen_at"], row["last_seen_at"]] == [after(0), None]
-    assert decoded.noted == {"time of the export, as the record has none": 1}
+    assert decoded.noted == {NO_TIME: 1}
 
 
 @BOTH
@@ -117,3 +133,24 @@ def test_impossible_times_are_kept_where_a_calendar_can_tell_them_and_null_where
     assert in_1970 == [after(-SECONDS * 1000 + 1000), after(-SECONDS * 1000 + 2000)]
     assert times(version, ((152, 8), (153, 8)), b"\xff" * 16) == [None, None]
     assert times(version, ((158, 8), (159, 8)), b"\xff" * 16) == [None, None]
+
+
+@pytest.mark.parametrize("days", [1.5, 7, 24])
+def test_an_uptime_far_ahead_of_its_header_is_of_another_clock_and_tells_a_duration(days: float) -> None:
+    """As of FortiOS 5.2.1, whose records are a week ahead (netflow9_test_fortigate_fortios_521_data257)."""
+    begin = 100_000 + int(days * DAY)
+    of_nine = nine(
+        template(9, 256, *PLAIN, (22, 4), (21, 4)),
+        data(256, ENDS + struct.pack(">II", begin, begin + 9_000)),
+    )
+    for payload in (five(record_five(first=begin, last=begin + 9_000)), of_nine):
+        decoded = decode(payload)
+        (row,) = decoded.table.to_pylist()
+        assert [row["first_seen_at"], row["last_seen_at"]] == [after(-9_000), after(0)]
+        assert decoded.noted == {NO_TIME: 1}
+
+
+@pytest.mark.parametrize("days", [1, 20, 24])
+def test_flows_that_began_days_before_the_uptime_wrapped_began_then(days: int) -> None:
+    (row,) = rows(five(record_five(first=2**32 - days * DAY, last=500), uptime=1_000))
+    assert [row["first_seen_at"], row["last_seen_at"]] == [after(-days * DAY - 1_000), after(-500)]

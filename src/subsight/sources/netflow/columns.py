@@ -39,6 +39,7 @@ _DAY_MS: Final = 86_400_000
 _ICMP: Final = (1, 58)
 _NO_ADDRESSES: Final = "record without addresses"
 _NO_VOLUME: Final = "record without a volume"
+_NO_TIME: Final = "time of the export, as the record has none, or an uptime far ahead of its header's"
 _BYTES: Final = ("octetDeltaCount", "octetTotalCount", "initiatorOctets", "postOctetDeltaCount")
 _PACKETS: Final = ("packetDeltaCount", "packetTotalCount", "initiatorPackets", "postPacketDeltaCount")
 _POST: Final = (("postOctetDeltaCount",), ("postPacketDeltaCount",))
@@ -86,7 +87,7 @@ def table(
     is_flow = has & ~np.isnan(volume)
     missing = {_NO_ADDRESSES: int(count - has.sum()), _NO_VOLUME: int((has & np.isnan(volume)).sum())}
     first, last, guessed = _times(records, names, exported_ms, uptime_ms, context)
-    missing["time of the export, as the record has none"] = int((guessed & is_flow).sum())
+    missing[_NO_TIME] = int((guessed & is_flow).sum())
     missing["volume on leaving the device is another than on entering, which counts"] = int(
         (is_other & is_flow).sum()
     )
@@ -313,9 +314,10 @@ def _by_uptime(
     value = _number(records, (f"flow{end}SysUpTime",), names)
     if context.version in (5, 9):
         ago = uptime_ms - value
-        # Ahead of the header by more than a day is a clock that wrapped in between.
-        ago = np.where(ago < -_DAY_MS, ago + _WRAP, ago)
-        instants: Numbers = exported_ms - ago
+        # Ahead of the header by more than a day is a clock that wrapped in between; where that would make the
+        # flow older than half of what the clock can tell, it is no clock of the header's.
+        ago = np.where(ago < -_WRAP // 2, ago + _WRAP, ago)
+        instants: Numbers = np.where(ago < -_DAY_MS, np.nan, exported_ms - ago)
         return instants
     init = _number(records, ("systemInitTimeMilliseconds",), names)
     if np.isnan(init).all() and context.system_init_ms is not None:
