@@ -89,6 +89,15 @@ def labelled_flows() -> Path:
     return source
 
 
+@pytest.fixture(scope="session")
+def shared_captures() -> Path:
+    """The shared folder of packet captures."""
+    source = SHARED / "data" / "flows" / "pcap"
+    if not source.is_dir():
+        pytest.skip("the shared data are not here")
+    return source
+
+
 @pytest.fixture
 def netflow_data() -> Path:
     """The shared packets of real exporters."""

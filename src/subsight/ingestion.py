@@ -236,7 +236,7 @@ def _ingest_file(
     rejected = store.write(rejects, batch.rejects, order_by=["record"]) + len(found.ragged)
     reasons = xdr.reject_reasons(store, rejects, found.ragged)
     if not known_as:
-        _refuse_if_mostly_rejected(path, accepted, rejected, reasons, settings, batch)
+        _refuse_if_mostly_rejected(path, accepted, rejected, reasons, settings, batch, is_table=not unpacked)
     rows = store.read([batch.rows])
     without = rows.filter(nw.col("subscriber_id").is_null()).select(count=nw.len())
     noted = found.noted(store, rows) if found.noted else {"findings": []}
@@ -269,7 +269,14 @@ def _rejects(store: Store, reading: xdr.Reading, accepted: int) -> Frame:
 
 
 def _refuse_if_mostly_rejected(
-    path: Path, accepted: int, rejected: int, reasons: list[dict[str, Any]], settings: Settings, batch: Batch
+    path: Path,
+    accepted: int,
+    rejected: int,
+    reasons: list[dict[str, Any]],
+    settings: Settings,
+    batch: Batch,
+    *,
+    is_table: bool,
 ) -> None:
     # A record that came before was read well: only what is wrong in itself counts.
     repeated = sum(r["count"] for r in reasons if r["reason"].startswith("identical to "))
@@ -281,12 +288,15 @@ def _refuse_if_mostly_rejected(
     worst = sorted(reasons, key=lambda r: -r["count"])[:3]
     such = {r["example"]: f", such as {r['example']!r}" if r["example"] else "" for r in worst}
     said = (f"{r['column']} {r['reason']} ({r['count']:,}){such[r['example']]}".strip() for r in worst)
-    has_commas = any(_DECIMAL_COMMA.fullmatch(r["example"] or "") for r in worst)
     raise InputError(
         f"{path.name} was not ingested: {rejected:,} of {accepted + rejected:,} records are rejected",
         found="; ".join(said),
         expected=f"at most {settings.reject_limit_share:.0%} (setting reject_limit_share)",
-        do="export it with decimal points instead of commas"
-        if has_commas
-        else "check the delimiter, the units and the mapping with `subsight inspect`",
+        do=_remedy(worst) if is_table else "check the clock and the state of what captured or exported it",
     )
+
+
+def _remedy(worst: Sequence[Mapping[str, Any]]) -> str:
+    if any(_DECIMAL_COMMA.fullmatch(r["example"] or "") for r in worst):
+        return "export it with decimal points instead of commas"
+    return "check the delimiter, the units and the mapping with `subsight inspect`"

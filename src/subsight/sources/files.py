@@ -13,9 +13,10 @@ from typing import IO, Final, Literal
 from subsight.errors import InputError
 from subsight.store import CsvFormat
 
-__all__ = ["InputFile", "expand", "recognise"]
+__all__ = ["InputFile", "expand", "opened", "recognise"]
 
-_SUFFIXES: Final = (".csv", ".csv.gz", ".csv.zst", ".txt", ".tsv", ".parquet", ".pcap", ".pcapng")
+_CAPTURES: Final = tuple(f"{kind}{packed}" for kind in (".pcap", ".pcapng") for packed in ("", ".gz", ".zst"))
+_SUFFIXES: Final = (".csv", ".csv.gz", ".csv.zst", ".txt", ".tsv", ".parquet", *_CAPTURES)
 _DELIMITERS: Final = ",;\t|"
 _HEAD: Final = 1 << 18
 _DECLARED: Final = re.compile(r"\s*sep=([,;\t|])\s*", re.IGNORECASE)
@@ -112,7 +113,11 @@ def _parquet(path: Path) -> InputFile:
     return InputFile(path, names, None)
 
 
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
+def opened(path: Path) -> IO[bytes] | gzip.GzipFile:
+    """A file's bytes, of a compressed one those inside, by its suffix.
+
+    Reading raises OSError, EOFError or zlib.error where the compression is damaged.
+    """
     name = path.name.lower()
     if name.endswith(".gz"):
         return gzip.open(path, "rb")
@@ -127,7 +132,7 @@ def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
 def _head(path: Path) -> Iterator[bytes]:
     """The first bytes of the text. A compressed file is read to its end: engines stop in silence
     where a stream was cut short, and half of an extract would pass for the whole."""
-    with _open(path) as file:
+    with opened(path) as file:
         yield file.read(_HEAD)
         if path.name.lower().endswith((".gz", ".zst")):
             while file.read(1 << 22):

@@ -40,6 +40,8 @@ _VOLUMES: Final = ("src_to_dst_bytes", "dst_to_src_bytes", "src_to_dst_packets",
 _NUMBERS: Final = ("src_port", "dst_port", "protocol", *_VOLUMES, "sampling_rate")
 _OLDEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _EXACT: Final = 2.0**53
+_MOST_NAMES: Final = 100
+"""Ways in which protocols are named: each is one more branch of an expression, which must not grow deep."""
 _LEAST_PACKET: Final = 20
 """Bytes of the shortest IP header: no packet is smaller."""
 
@@ -121,8 +123,9 @@ def _parsed(store: Store, raw: Frame, mapping: Mapping, places: dict[str, int], 
         if name in _INSTANTS:
             column = mapping[name]
             scalars[name] = Instant(source, (column and column.format) or "iso", settings.time_zone)
-        elif name in _NUMBERS and not (name == "protocol" and is_text[name]):
-            scalars[name] = Number(source)
+        elif name in _NUMBERS:
+            is_named = name == "protocol" and is_text[name]
+            scalars["protocol_number" if is_named else name] = Number(source)
         elif name in _TEXTS and is_text[name]:
             scalars[name] = Text(source, xdr.UNKNOWN)
     for name in is_text:
@@ -148,20 +151,16 @@ def _parsed(store: Store, raw: Frame, mapping: Mapping, places: dict[str, int], 
 
 
 def _protocol(store: Store, frame: Frame) -> Any:
-    """The number of a protocol that is written as a name or a number: few texts, so a choice of them."""
-    distinct = frame.group_by("protocol_given").agg(count=nw.len()).sort("count", descending=True).head(300)
-    value: Any = nw.lit(None).cast(nw.Float64)
-    for row in reversed(store.rows(distinct.select("protocol_given"))):
-        text = row["protocol_given"]
-        number = None if text is None else _number_of(text)
-        if number is not None:
-            value = nw.when(nw.col("protocol_given") == text).then(nw.lit(float(number))).otherwise(value)
+    """The number of a protocol that is written as a number, or as one of the few names that occur."""
+    number = nw.col("protocol_number")
+    names = frame.filter(number.is_null()).group_by("protocol_given").agg(count=nw.len())
+    value: Any = nw.when(number == number.round(0)).then(number)
+    for row in store.rows(names.sort("count", descending=True).head(_MOST_NAMES).select("protocol_given")):
+        known = PROTOCOLS.get((row["protocol_given"] or "").lower())
+        if known is not None:
+            is_it = nw.col("protocol_given") == row["protocol_given"]
+            value = nw.when(is_it).then(nw.lit(float(known))).otherwise(value)
     return value
-
-
-def _number_of(text: str) -> int | None:
-    digits = text.removesuffix(".0")
-    return int(digits) if digits.isascii() and digits.isdigit() else PROTOCOLS.get(text.lower())
 
 
 # From values to rows

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from subsight.sources.netflow.columns import SCHEMA
 from subsight.sources.netflow.decoder import Datagram, Decoded, Decoder, Drop
-from subsight.sources.netflow.packets import Payload, is_capture, payloads
+from subsight.sources.netflow.packets import CUT_SHORT, Payload, is_capture, packets, payloads
 
 __all__ = [
+    "CUT_SHORT",
     "SCHEMA",
     "Datagram",
     "Decoded",
@@ -20,6 +21,7 @@ __all__ = [
     "Payload",
     "is_capture",
     "looks_like_export",
+    "packets",
     "payloads",
 ]
 

@@ -1,4 +1,4 @@
-"""UDP payloads inside packet captures: classic pcap and pcapng, the link types that probes write."""
+"""IP packets and UDP payloads of captures: classic pcap and pcapng, the link types that probes write."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from subsight.errors import InputError
 
-__all__ = ["Payload", "is_capture", "payloads"]
+__all__ = ["CUT_SHORT", "Payload", "is_capture", "packets", "payloads"]
+
+CUT_SHORT: Final = "capture cut short"
+"""Why the rest of a capture is not read: it ends within a packet, or its sizes are damaged."""
 
 _CLASSIC: Final = {
     b"\xd4\xc3\xb2\xa1": ("<", 1_000_000), b"\xa1\xb2\xc3\xd4": (">", 1_000_000),
@@ -40,8 +44,26 @@ def is_capture(magic: bytes) -> bool:
     return magic in _CLASSIC or magic == _NG
 
 
-def payloads(path: Path, passed: Counter[str] | None = None) -> Iterator[Payload]:
+def payloads(path: Path, passed: Counter[str] | None = None, *, most: int | None = None) -> Iterator[Payload]:
     """The UDP payloads of a capture, in its order; what is none is counted in `passed` by reason.
+
+    Args:
+        most: how many IP packets are looked at; by default all.
+
+    Raises:
+        InputError: the file is no capture.
+    """
+    counted: Counter[str] = Counter() if passed is None else passed
+    for at_us, packet in islice(packets(path, counted), most):
+        found = _udp(packet, counted)
+        if found:
+            yield Payload(at_us, *found)
+
+
+def packets(path: Path, passed: Counter[str]) -> Iterator[tuple[int, bytes]]:
+    """The IP packets of a capture, each with its time in microseconds since 1970.
+
+    What is none, or cannot be read, is counted in `passed` by reason.
 
     Raises:
         InputError: the file is no capture.
@@ -50,21 +72,18 @@ def payloads(path: Path, passed: Counter[str] | None = None) -> Iterator[Payload
         is_empty = not file.read(1)
         # Mapped, since captures may be larger than memory.
         content = b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    counted: Counter[str] = Counter() if passed is None else passed
     if content[:4] in _CLASSIC:
-        frames = _classic(content, counted)
+        frames = _classic(content, passed)
     elif content[:4] == _NG:
-        frames = _blocks(content, counted)
+        frames = _blocks(content, passed)
     else:
         raise InputError(f"{path.name} is no packet capture", expected="pcap or pcapng")
     for at_us, link, frame in frames:
         packet = _packet(link, frame)
         if packet is None:
-            counted["no IP packet"] += 1
-            continue
-        found = _udp(packet, counted)
-        if found:
-            yield Payload(at_us, *found)
+            passed["no IP packet"] += 1
+        else:
+            yield at_us, packet
 
 
 Frames = Iterator[tuple[int, int, bytes]]
@@ -74,7 +93,7 @@ Content = bytes | mmap.mmap
 def _classic(content: Content, passed: Counter[str]) -> Frames:
     order, scale = _CLASSIC[content[:4]]
     if len(content) < 24:
-        passed["capture cut short"] += 1
+        passed[CUT_SHORT] += 1
         return
     (link,) = struct.unpack_from(f"{order}I", content, 20)
     at = 24
@@ -82,10 +101,12 @@ def _classic(content: Content, passed: Counter[str]) -> Frames:
         seconds, fraction, length, _ = struct.unpack_from(f"{order}IIII", content, at)
         at += 16
         if length > _LARGEST or at + length > len(content):
-            passed["capture cut short"] += 1
+            passed[CUT_SHORT] += 1
             return
         yield seconds * 1_000_000 + fraction * 1_000_000 // scale, link & 0xFFFF, content[at : at + length]
         at += length
+    if at < len(content):
+        passed[CUT_SHORT] += 1
 
 
 def _blocks(content: Content, passed: Counter[str]) -> Frames:
@@ -97,7 +118,7 @@ def _blocks(content: Content, passed: Counter[str]) -> Frames:
             links = []
         kind, length = struct.unpack_from(f"{order}II", content, at)
         if length < 12 or length % 4 or at + length > len(content):
-            passed["capture cut short"] += 1
+            passed[CUT_SHORT] += 1
             return
         body = content[at + 8 : at + length - 4]
         at += length
@@ -112,6 +133,8 @@ def _blocks(content: Content, passed: Counter[str]) -> Frames:
             yield int((high << 32 | low) * scale), link, body[20 : 20 + size]
         elif kind == 3 and links and len(body) >= 4:  # a simple packet has no time
             yield 0, links[0][0], body[4:]
+    if at < len(content):
+        passed[CUT_SHORT] += 1
 
 
 def _resolution(options: bytes, order: str) -> float:
