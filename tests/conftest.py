@@ -107,6 +107,15 @@ def netflow_data() -> Path:
     return source
 
 
+@pytest.fixture
+def dpi_usage() -> Path:
+    """The shared usage of real hosts."""
+    source = SHARED / "data" / "dpi" / "dpi_usage.parquet"
+    if not source.is_file():
+        pytest.skip("the shared data are not here")
+    return source
+
+
 SPARK = "local-cluster[2,1,1024] spark.sql.shuffle.partitions=3 spark.default.parallelism=3"
 
 

@@ -1,0 +1,1 @@
+"""Next-best offers: how usage becomes places on a map, and places become offers."""
