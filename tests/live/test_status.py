@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 from exports import five, flows
 from typer.testing import CliRunner
 
-from subsight.live.collector import drain
+from subsight.live import status as live_status
+from subsight.live.collector import Collecting, collect, drain
 from subsight.live.inbox import watch
 from subsight.live.spool import Record, Spool
 from subsight.live.status import spool_of, status
@@ -111,6 +113,37 @@ def test_files_are_taken_when_they_rest_and_count_once(tmp_path: Path) -> None:
     text = CliRunner().invoke(app, ["status", str(workspace.path)]).output
     assert "watch: running" in text
     assert "wrong.csv" in text
+
+
+@pytest.mark.parametrize("command", ["collect", "watch"])
+def test_a_command_that_publishes_for_long_runs_and_one_that_ended_does_not(
+    tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_status, "_STALE_S", 2.0)
+    monkeypatch.setattr(live_status, "_BEAT_S", 0.1)
+    workspace, inbox = Workspace.create(tmp_path / "ws"), tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / "first.csv").write_text(f"{HEADER}\n{LINE.format(1)}\n")
+    spool = Spool(spool_of(workspace), 0, 1 << 30)
+    spool.append(Record("192.0.2.9", 1_714_557_600_000_000, 0, five("192.0.2.9", 0, flows(3)).payload))
+    spool.close()
+    seen: list[bool] = []
+
+    def publish() -> str:
+        for _ in range(10):
+            time.sleep(0.4)
+            seen.append(status(workspace)[command]["is_running"])
+        return "run"
+
+    looks = iter((False, True))
+    if command == "watch":
+        watch(workspace, inbox, CLEAR, publish=publish, poll_s=0.01, ended=lambda: next(looks))
+    else:
+        how = Collecting("127.0.0.1", 0, batch_s=0.1, publish_s=60)
+        collect(workspace, CLEAR, how, publish=publish, ended=lambda: next(looks))
+    assert seen == [True] * 10
+    time.sleep(2.1)
+    assert not status(workspace)[command]["is_running"]
 
 
 def test_the_command_says_it_in_words_and_as_json(workspace: Workspace) -> None:

@@ -22,7 +22,7 @@ from subsight import ingestion
 from subsight.errors import SubsightError, WorkspaceBusyError
 from subsight.live import receiver
 from subsight.live.spool import Segment, closed
-from subsight.live.status import spool_of, tell
+from subsight.live.status import beating, spool_of, tell
 from subsight.settings import Settings
 from subsight.sources import netflow
 from subsight.store import open_store
@@ -100,20 +100,21 @@ def collect(
     )
     process.start()
     published, news = time.monotonic(), False
-    try:
-        while not ended():
-            if not process.is_alive():
-                raise _deaf(how)
-            news = drain(workspace, settings, say) or news
-            if news and how.publish_s and time.monotonic() - published >= how.publish_s:
-                news, published = not published_now(publish, say), time.monotonic()
-            time.sleep(0.2)
-    finally:
-        process.terminate()
-        process.join(10)
-    news = drain(workspace, settings, say) or news
-    if news and how.publish_s:
-        published_now(publish, say)
+    with beating(workspace, "collect"):
+        try:
+            while not ended():
+                if not process.is_alive():
+                    raise _deaf(how)
+                news = drain(workspace, settings, say) or news
+                if news and how.publish_s and time.monotonic() - published >= how.publish_s:
+                    news, published = not published_now(publish, say), time.monotonic()
+                time.sleep(0.2)
+        finally:
+            process.terminate()
+            process.join(10)
+        news = drain(workspace, settings, say) or news
+        if news and how.publish_s:
+            published_now(publish, say)
 
 
 def _deaf(how: Collecting) -> SubsightError:

@@ -10,7 +10,7 @@ from typing import Any
 from subsight import ingestion
 from subsight.errors import ConfigurationError, NotFoundError, SubsightError, WorkspaceBusyError
 from subsight.live.collector import published_now
-from subsight.live.status import tell
+from subsight.live.status import beating, tell
 from subsight.settings import Settings
 from subsight.workspace import Workspace
 
@@ -50,15 +50,16 @@ def watch(
         )
     look = _Look(workspace, settings, kind, say)
     published = time.monotonic()
-    while True:
-        last = ended()
-        look.once(inbox)
-        due = time.monotonic() - published >= publish_s or last
-        if look.has_news and publish_s and due and kind == "flows":
-            look.has_news, published = not published_now(publish, say), time.monotonic()
-        if last:
-            return
-        time.sleep(poll_s)
+    with beating(workspace, "watch"):
+        while True:
+            last = ended()
+            look.once(inbox)
+            due = time.monotonic() - published >= publish_s or last
+            if look.has_news and publish_s and due and kind == "flows":
+                look.has_news, published = not published_now(publish, say), time.monotonic()
+            if last:
+                return
+            time.sleep(poll_s)
 
 
 class _Look:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from subsight.live.spool import closed
 from subsight.workspace import Workspace, write_atomically
 
-__all__ = ["folder_of", "spool_of", "status", "tell"]
+__all__ = ["beating", "folder_of", "spool_of", "status", "tell"]
 
 _STALE_S: Final = 15.0
+_BEAT_S: Final = 3.0
 
 
 def folder_of(workspace: Workspace) -> Path:
@@ -31,8 +36,34 @@ def spool_of(workspace: Workspace) -> Path:
 
 def tell(workspace: Workspace, command: str, told: dict[str, Any]) -> None:
     """Keeps what a command says of itself."""
-    path = folder_of(workspace) / f"{command}.status.json"
-    write_atomically(path, json.dumps({**told, "told_at": time.time()}))
+    write_atomically(_place(workspace, command), json.dumps({**told, "told_at": time.time()}))
+
+
+def _place(workspace: Workspace, command: str) -> Path:
+    return folder_of(workspace) / f"{command}.status.json"
+
+
+@contextmanager
+def beating(workspace: Workspace, command: str) -> Iterator[None]:
+    """Keeps a command known as running, however long it is busy with one thing, such as a run.
+
+    What it told last is touched every few seconds: a reader in another container, who sees no process of
+    this one, sees the time of the file.
+    """
+    path, ended = _place(workspace, command), threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(_BEAT_S):
+            with suppress(OSError):  # nothing was told yet, or the disk says no for a moment
+                os.utime(path)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def status(workspace: Workspace) -> dict[str, Any]:
@@ -48,7 +79,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
         path = workspace.path / "live" / f"{command}.status.json"
         if path.exists():
             told = json.loads(path.read_text(encoding="utf-8"))
-            told["is_running"] = time.time() - told["told_at"] < _STALE_S
+            told["is_running"] = time.time() - path.stat().st_mtime < _STALE_S
             found[command] = told
     if "collect" in found:
         found["collect"] |= _spooled(workspace)
