@@ -83,8 +83,8 @@ class Settings(BaseSettings):
     period_days: int = Field(7, ge=1, description="length of the period that is compared with the one before")
     rfm_cuts: dict[str, list[float]] = Field(
         {},
-        description="ascending thresholds for recency_days, active_days, flow_count and total_bytes; "
-        "by default quintiles",
+        description="exactly four ascending cut points each, which make five scores, "
+        "for any of recency_days, active_days, flow_count and total_bytes; by default quintiles",
     )
     minimum_r2: float = Field(
         0.0, le=1, description="a trained model that explains less on held-out subscribers is not promoted"

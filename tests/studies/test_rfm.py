@@ -145,6 +145,7 @@ def test_cut_points_that_cannot_cut_are_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=told):
         scored(inputs_of(duckdb_store, FIVE, rfm_cuts=cuts))
+    assert "exactly four ascending" in str(Settings.model_fields["rfm_cuts"].description)
 
 
 def test_ties_score_alike(store: Store) -> None:

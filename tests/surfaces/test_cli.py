@@ -532,6 +532,44 @@ def test_duplicates_and_the_same_file_count_once(
     assert (said.code, said.out.splitlines()[0]) == (0, "packed.csv.gz: read, 0 accepted, 1,600 rejected")
 
 
+def test_flows_and_leases_are_simulated_ingested_run_and_exported(subsight: Command, tmp_path: Path) -> None:
+    folder, workspace = tmp_path / "op", tmp_path / "ws"
+    said = subsight("simulate", folder, "--subscribers", "60", "--sessions", "120", "--flows", "900")
+    assert said.out.splitlines()[2:] == [
+        f"flows     {folder / 'flows.parquet'}", f"leases    {folder / 'leases.csv'}",
+        f"habits    {folder / 'flow_truths.json'}",
+    ]  # fmt: skip
+    for kind, file in (("leases", "leases.csv"), ("flows", "flows.parquet")):
+        said = subsight("ingest", kind, folder / file, "--workspace", workspace)
+        count = {"leases": 60 * 28, "flows": 900}[kind]
+        assert said.out.splitlines()[0] == f"{file}: read, {count:,} accepted, 0 rejected"
+    assert subsight("run", "--workspace", workspace).code == 0
+    asked = " ".join(subsight("export", "--help").out.replace("│", " ").split())
+    assert "rfm and trends of flows" in asked
+    rows = {}
+    for table in ("rfm", "trends"):
+        target = tmp_path / f"{table}.csv"
+        assert subsight("export", workspace, target, "--table", table).code == 0
+        with target.open(newline="") as file:
+            rows[table] = list(csv.DictReader(file))
+    assert len(rows["rfm"]) == len(_seen(folder / "flows.parquet", folder / "leases.csv"))
+    assert sum(int(row["flow_count"]) for row in rows["rfm"]) == 900
+    assert {row["recommendation"] for row in rows["trends"]} >= {"none"}
+    _explained(subsight("simulate", folder, "--flows", "3"), 2, "flows", "28 (one a day) or more")
+
+
+def _seen(flows: Path, leases: Path) -> set[str]:
+    """Numbers of those who had the customer's address of a flow on its day."""
+    with leases.open(newline="") as file:
+        owners = {(row["address"], row["from_at"][:10]): row["subscriber_id"] for row in csv.DictReader(file)}
+    rows = pq.read_table(flows, columns=["src_address", "dst_address", "first_seen_at"]).to_pylist()
+    found = set()
+    for row in rows:
+        mine = next(row[f"{s}_address"] for s in ("src", "dst") if row[f"{s}_address"].startswith("10."))
+        found.add(owners[mine, f"{row['first_seen_at']:%F}"])
+    return found
+
+
 def test_a_table_of_subscribers_is_simulated_and_ingested(subsight: Command, tmp_path: Path) -> None:
     said = subsight(
         "simulate", tmp_path / "op", "--subscribers", "400", "--sessions", "800", "--subscriber-table"

@@ -50,8 +50,13 @@ app.command(epilog="Example: subsight status isp")(cli_live.status)
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Directory that holds everything.")]
 _KINDS = (
-    "xdr: data session records; flows: flow records; leases: who had which address; "
+    "xdr: data session records; flows: flow records, also files of nfcapd and packet captures; "
+    "leases: who had which address; "
     "subscribers: one row a subscriber; feedback: survey answers."
+)
+_TABLES = (
+    "profiles and satisfaction of sessions, segments of subscribers, rfm and trends of flows, "
+    "or an answer's id."
 )
 MappingOption = Annotated[
     str | None, typer.Option("--mapping", "-m", help="Mapping file, or the name of a shipped one.")
@@ -103,7 +108,7 @@ def demo(
     print(f"next    subsight show {workspace} memo")
 
 
-@app.command(epilog="Example: subsight simulate operator --subscribers 100000 --sessions 1000000")
+@app.command(epilog="Example: subsight simulate operator --subscribers 5000 --sessions 40000 --flows 200000")
 def simulate(
     output: Annotated[Path, typer.Argument(help="Folder for the sessions and the truths.")],
     subscribers: Annotated[int, typer.Option(help="How many subscribers.")] = 5_000,
@@ -117,9 +122,15 @@ def simulate(
     subscriber_table: Annotated[
         bool, typer.Option("--subscriber-table", help="Also a table of them with four segments.")
     ] = False,
+    flows: Annotated[
+        int, typer.Option("--flows", min=0, help="Also so many flows of theirs, and leases of addresses.")
+    ] = 0,
 ) -> None:
-    """Make a synthetic operator with planted truths: sessions, segments, bad cells and handsets."""
-    from subsight.simulate import Operator, simulate_subscribers
+    """Make a synthetic operator with planted truths: sessions, segments, bad cells and handsets.
+
+    Of flows: who grows in video, leaves or moves to the night in the last week, and the busy hour.
+    """
+    from subsight.simulate import FlowNetwork, Operator, simulate_flows, simulate_subscribers
     from subsight.simulate import simulate as make
 
     if file_format not in ("parquet", "csv"):
@@ -129,6 +140,9 @@ def simulate(
         cell_effect=cell_effect, segment_effect=segment_effect, faults=faults,
     )  # fmt: skip
     with shown_progress() as progress:
+        if flows:  # first: what cannot be is then refused before anything is written
+            progress("simulating flows")
+            network = simulate_flows(FlowNetwork(subscribers=subscribers, flows=flows, seed=seed), output)
         made = make(
             operator, output,
             file_format="csv" if file_format == "csv" else "parquet",
@@ -138,6 +152,8 @@ def simulate(
     if subscriber_table:
         customers = simulate_subscribers(subscribers, output, seed, faults=faults)
         print(f"customers {customers.table}")
+    if flows:
+        print(f"flows     {network.flows}\nleases    {network.leases}\nhabits    {network.truths}")
 
 
 @app.command(epilog="Example: subsight inspect telcom_data.csv --write-mapping vendor.toml")
@@ -297,7 +313,7 @@ def subscriber(
 def export(
     workspace: WorkspaceArgument,
     target: Annotated[str, typer.Argument(help="A path (.csv, .parquet, .db) or a database URL.")],
-    table: Annotated[str, typer.Option(help="profiles, satisfaction, or an answer's id.")] = "satisfaction",
+    table: Annotated[str, typer.Option(help=_TABLES)] = "satisfaction",
     name: Annotated[str | None, typer.Option(help="Name in the target, if another.")] = None,
     if_exists: Annotated[str, typer.Option(help="replace, append or fail.")] = "replace",
     reveal: Annotated[Path | None, typer.Option(help="CSV of clear MSISDNs to join.")] = None,
