@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -92,3 +93,27 @@ def test_every_answer_is_the_same(runs: dict[str, Results], study: str) -> None:
         assert [name for name in one if not alike(one[name], other[name])] == [], one["id"]
     quality = [runs[engine].quality for engine in runs]
     assert alike(*quality)
+
+
+@pytest.mark.spark
+def test_words_of_a_file_are_read_the_same(spark_store: Store, tmp_path: Path) -> None:
+    header = "ts,te,sa,da,sp,dp,pr,ibyt,ipkt,obyt,opkt,app"
+    line = "2024-05-01 10:00:0{},2024-05-01 10:00:09,{},192.0.2.7,5000{},443,{},1{}00,3,{},,TLS"
+    addresses = "10.0.0.1", "fd00::1", "203.0.113.5", "none"
+    protocols = "TCP", "6", "17.0", "icmp6", "carrier pigeon", "6.5", "300", ""
+    volumes = "", "700", "-1"
+    told = [
+        line.format(i % 10, addresses[i % 4], i % 10, protocols[i % 8], i % 10, volumes[i % 3])
+        for i in range(96)
+    ]
+    (tmp_path / "words.csv").write_text("\n".join([header, *told]) + "\n")
+    rows, rejects = {}, {}
+    for engine in ("duckdb", "spark"):
+        settings = Settings(engine=engine, memory="1GB", identifiers="clear", reject_limit_share=1.0)
+        workspace = Workspace.create(tmp_path / engine)
+        (found,) = ingestion.ingest(workspace, [tmp_path / "words.csv"], settings, kind="flows")
+        rows[engine] = pq.read_table(found.batch.rows).sort_by("record")
+        rejects[engine] = sorted(found.batch.manifest["rejects"], key=str)
+    assert rejects["duckdb"] == rejects["spark"]
+    assert 10 < rows["duckdb"].num_rows < 96
+    assert differing(rows["duckdb"], rows["spark"]) == []

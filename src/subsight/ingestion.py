@@ -38,6 +38,9 @@ __all__ = ["KINDS", "Ingested", "add", "ingest", "into"]
 
 _DECIMAL_COMMA: Final = re.compile(r"[a-z_0-9]+: [+-]?[0-9]+,[0-9]+")
 
+_SHOWN: Final = 5
+"""Refused inputs that an error names."""
+
 Progress = Callable[[str], None]
 
 
@@ -155,7 +158,7 @@ def ingest(
 
     Raises:
         ConfigurationError: there is no such kind of records.
-        InputError: an input is missing, unreadable or mostly rejected; earlier ones stay ingested.
+        InputError: an input is missing, unreadable or mostly rejected; the others are ingested.
         MappingError: the columns cannot be matched.
         WorkspaceBusyError: another process is writing.
     """
@@ -182,13 +185,35 @@ def into(
     if kind not in KINDS:
         raise ConfigurationError("the kind of records is unknown", found=kind, expected=", ".join(KINDS))
     chosen = mapping.read(mapping_file) if mapping_file else None
-    found = []
-    for path in files.expand(inputs):
+    found, refused = [], []
+    paths = files.expand(inputs)
+    for path in paths:
         if progress:
             progress(f"ingest {path.name}")
-        found.append(_ingest_file(store, workspace, path, settings, kind, chosen))
+        try:
+            found.append(_ingest_file(store, workspace, path, settings, kind, chosen))
+        except InputError as error:  # which says nothing of the other files
+            refused.append(error)
         store.forget()  # or each further file would add to what is held
+    if refused:
+        raise _refusal(refused, len(paths))
     return found
+
+
+def _refusal(refused: Sequence[InputError], count: int) -> InputError:
+    """Why some of several inputs were not ingested; of a single one, its own error."""
+    if count == 1:
+        return refused[0]
+    said = [f"{error.what}: {error.found}" if error.found else error.what for error in refused]
+    more = f"; and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
+    remedies = {error.do for error in refused}
+    return InputError(
+        f"{len(refused)} of {count} inputs {'was' if len(refused) == 1 else 'were'} not ingested"
+        + ("; the others were" if len(refused) < count else ""),
+        found="; ".join(said[:_SHOWN]) + more,
+        expected=refused[0].expected if len({error.expected for error in refused}) == 1 else None,
+        do=refused[0].do if len(remedies) == 1 else "ingest each of these alone to see what to do",
+    )
 
 
 def add(

@@ -16,6 +16,7 @@ import pytest
 from subsight import ingestion
 from subsight.errors import ConfigurationError, InputError, MappingError
 from subsight.settings import Settings
+from subsight.sources.flows import PROTOCOLS
 from subsight.workspace import Workspace
 
 KEY = "k" * 32
@@ -273,3 +274,34 @@ def test_the_shared_flows_are_read_but_for_impossible_times(tmp_path: Path, labe
     good = [r for r in records if r["first_seen_utc"] >= "2000"]
     for name, column in (("src_to_dst_bytes", "c2s_bytes"), ("dst_to_src_bytes", "s2c_bytes")):
         assert sum(r[name] or 0 for r in rows) == sum(int(float(r[column] or 0)) for r in good)
+
+
+def test_inputs_that_are_refused_keep_no_other_from_being_read(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for name, text in {
+        "1.csv": lines(PLAIN.replace("2024", "1994")), "2.csv": lines(PLAIN), "3.csv": HEADER + "\n",
+        "4.csv": lines(PLAIN.replace("443", "80")),
+    }.items():  # fmt: skip
+        (inbox / name).write_text(text)
+    workspace = Workspace.create(tmp_path / "ws")
+    with pytest.raises(InputError, match="2 of 4 inputs were not ingested; the others were") as refused:
+        ingestion.ingest(workspace, [inbox], Settings(), kind="flows")
+    assert "1.csv was not ingested: 1 of 1 records are rejected: first_seen_at before" in str(refused.value)
+    assert "3.csv holds one line: a header only" in str(refused.value)
+    assert sorted(batch.manifest["name"] for batch in workspace.batches("flows")) == ["2.csv", "4.csv"]
+    (inbox / "1.csv").unlink()
+    with pytest.raises(InputError, match="1 of 3 inputs was not ingested; the others were"):
+        ingestion.ingest(workspace, [inbox], Settings(), kind="flows")
+    with pytest.raises(InputError, match=r"^3\.csv holds one line"):
+        ingestion.ingest(workspace, [inbox / "3.csv"], Settings(), kind="flows")
+
+
+def test_every_number_and_name_of_a_protocol_is_read(tmp_path: Path) -> None:
+    names = {name.upper(): number for name, number in PROTOCOLS.items()}
+    given = {**{str(number): number for number in range(256)}, **names, "Tcp": 6, "6.5": None}
+    rows, manifest = ingested(tmp_path, lines(*(PLAIN.replace(",6,", f",{text},") for text in given)))
+    assert [row["protocol"] for row in rows] == [number for number in given.values() if number is not None]
+    assert [(r["column"], r["reason"], r["count"]) for r in manifest["rejects"]] == [
+        ("protocol", "not readable", 1)
+    ]
