@@ -10,7 +10,7 @@ import narwhals as nw
 
 from subsight.errors import ConfigurationError
 from subsight.settings import Settings
-from subsight.store import Address, Frame, OrderHash, Pseudonym, Scalar, Store
+from subsight.store import Address, Frame, OrderHash, Pseudonym, Scalar, Store, Text
 
 __all__ = ["known", "ranges"]
 
@@ -18,12 +18,13 @@ _MAPPED: Final = 0xFFFF << 32
 
 
 def known(store: Store, frame: Frame, columns: Sequence[str], settings: Settings, key: bytes) -> Frame:
-    """The distinct texts of some columns, and what each is as an address.
+    """The distinct texts of some columns, as they stand there, and what each is as an address.
 
     Returns:
-        `text`; `address`, the 128 bits in hex, null where it is none; `is_customer`, whether it lies in
-        one of `customer_networks`; `address_key`, its pseudonym, which is the address itself where
-        `identifiers` is `clear`; `address_hash`, which breaks ties.
+        `text`; `is_missing`, whether it is empty or a word for that; `address`, the 128 bits in hex, null
+        where it is none; `is_customer`, whether it lies in one of `customer_networks`; `address_key`, its
+        pseudonym, which is the address itself where `identifiers` is `clear`; `address_hash`, which breaks
+        ties.
 
     Raises:
         ConfigurationError: a network is none.
@@ -31,9 +32,11 @@ def known(store: Store, frame: Frame, columns: Sequence[str], settings: Settings
     inside = _within(settings.customer_networks)
     texts = [frame.select(text=nw.col(name)).filter(~nw.col("text").is_null()) for name in columns]
     distinct = nw.concat(texts).group_by("text").agg(count=nw.len()).select("text")
-    found = store.derive(distinct, {"address": Address("text")})
-    found = store.keep(found.with_columns(is_customer=inside, keyed=nw.concat_str(
-        nw.lit("address:"), nw.col("address"))))  # fmt: skip
+    # Few texts: a look at each of them costs less than at each record.
+    found = store.derive(store.keep(distinct), {"given": Text("text"), "address": Address("text")})
+    keyed = nw.concat_str(nw.lit("address:"), nw.col("address"))
+    found = found.with_columns(is_missing=nw.col("given").is_null(), is_customer=inside, keyed=keyed)
+    found = store.keep(found.drop("given"))
     scalars: dict[str, Scalar] = {"address_hash": OrderHash("keyed")}
     if settings.identifiers == "pseudonymous":
         scalars["address_key"] = Pseudonym("keyed", key)

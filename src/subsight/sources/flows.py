@@ -129,20 +129,18 @@ def _parsed(store: Store, raw: Frame, mapping: Mapping, places: dict[str, int], 
         elif name in _TEXTS and is_text[name]:
             scalars[name] = Text(source, xdr.UNKNOWN)
     for name in is_text:
-        if is_text[name] and name not in _TEXTS:
+        if is_text[name] and name not in (*_TEXTS, *_ADDRESSES):
             scalars[f"{name}_given"] = Text(f"c{places[name]}")
     frame = store.derive(raw, scalars)
     columns: dict[str, Any] = {}
     for name in is_text:
-        if name in _ADDRESSES:
-            columns[name] = nw.col(f"{name}_given" if is_text[name] else f"c{places[name]}").cast(nw.String)
-        elif name in _TEXTS and not is_text[name]:
+        if name in _ADDRESSES or (name in _TEXTS and not is_text[name]):
             columns[name] = nw.col(f"c{places[name]}").cast(nw.String)
-        if not is_text[name]:
+        if not is_text[name] and name not in _ADDRESSES:
             columns[f"{name}_given"] = nw.lit(None).cast(nw.String)
     if is_text["protocol"]:
         columns["protocol"] = _protocol(store, frame)
-    kept = [n for n in is_text if n not in _TEXTS]
+    kept = [n for n in is_text if n not in (*_TEXTS, *_ADDRESSES)]
     absent = {n: nw.lit(None).cast(nw.Float64) for n in _NUMBERS if n not in is_text}
     absent |= {n: nw.lit(None).cast(nw.String) for n in _TEXTS if n not in is_text}
     absent |= {n: nw.lit(None).cast(nw.Datetime("us", "UTC")) for n in _INSTANTS if n not in is_text}
@@ -183,6 +181,7 @@ def _with_addresses(frame: Frame, known: Frame) -> Frame:
     for side in ("src", "dst"):
         found = known.select(
             **{f"{side}_text": nw.col("text"), f"{side}_hex": nw.col("address"),
+               f"{side}_is_missing": nw.col("is_missing"),
                f"{side}_is_customer": nw.col("is_customer"), f"{side}_key": nw.col("address_key"),
                f"{side}_hash": nw.col("address_hash")}
         )  # fmt: skip
@@ -192,12 +191,12 @@ def _with_addresses(frame: Frame, known: Frame) -> Frame:
 
 def _with_address_faults(joined: Frame) -> Frame:
     """Adds the fault of an address that is none: the only one that the addresses' table must tell."""
-    faults = [
-        nw.when(nw.col(f"{side}_hex").is_null() & ~nw.col(f"{side}_address").is_null()).then(
-            nw.lit(f"{side}_address|not readable")
-        )
-        for side in ("src", "dst")
-    ]
+    faults = []
+    for side in ("src", "dst"):
+        why = nw.when(nw.col(f"{side}_is_missing")).then(nw.lit(f"{side}_address|missing"))
+        told = why.otherwise(nw.lit(f"{side}_address|not readable"))
+        is_none = nw.col(f"{side}_hex").is_null() & ~nw.col(f"{side}_address").is_null()
+        faults.append(nw.when(is_none).then(told))
     return joined.with_columns(fault=nw.coalesce(nw.col("fault"), *faults))
 
 
@@ -251,7 +250,10 @@ def _fault(places: dict[str, int], latest: datetime) -> Any:
             reasons.append((name, "above 2^53: a counter that wrapped or is damaged", value > _EXACT))
         else:
             reasons.append((name, f"above {column.high:,.0f}", value > column.high))
-    return nw.coalesce(*(nw.when(bad).then(nw.lit(f"{name}|{why}")) for name, why, bad in reasons))
+    first_of = nw.coalesce(*(nw.when(bad).then(nw.lit(f"{name}|{why}")) for name, why, bad in reasons))
+    # Nearly all records have none, and it costs less to see that than to make a text for each reason.
+    is_any = nw.any_horizontal(*(bad for _, _, bad in reasons), ignore_nulls=True)
+    return nw.when(is_any).then(first_of)
 
 
 def _found(places: dict[str, int]) -> Any:
