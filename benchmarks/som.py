@@ -1,10 +1,10 @@
-"""The self-organising map against MiniSom: training, mapping, and a population that MiniSom takes hours for.
+"""The self-organising map against MiniSom: training, and mapping a population.
 
-Both begin on the plane of two principal components with a radius of half the longer side and make the same
-number of epochs, in a process of its own each. Of MiniSom:
-  offline   train_batch_offline, one update an epoch (Kohonen 2013): its default decays
+Both begin on the plane of two principal components with a radius of a third of the longer side (our default)
+and make the same number of epochs, each in a process of its own. Of MiniSom:
+  offline   train_batch_offline, one update an epoch (Kohonen 2013), and its default decays
   offline1  the same with its radius falling to one and a learning rate of 1: its closest fit
-  batch     train_batch, which despite its name updates after every row: rows x epochs updates in order,
+  batch     train_batch, which despite its name updates after every row: rows x epochs of them, in order,
             its radius falling to one, with which it fits closest
 Errors are MiniSom's quantization_error and topographic_error for all, and winners are compared one by one.
 
@@ -64,7 +64,7 @@ def train_ours(values: np.ndarray[Any, Any], columns: int, rows: int, epochs: in
 def train_minisom(
     name: str, values: np.ndarray[Any, Any], columns: int, rows: int, epochs: int
 ) -> np.ndarray[Any, Any]:
-    som = minisom_of(columns, rows, values.shape[1], sigma=max(columns, rows) / 2, **MINISOM[name])
+    som = minisom_of(columns, rows, values.shape[1], sigma=max(columns, rows) / 3, **MINISOM[name])
     som.pca_weights_init(values)
     if name == "batch":
         som.train_batch(values, epochs * len(values))

@@ -92,8 +92,8 @@ def _naive(values: Matrix, rows: int, columns: int, hexagonal: bool, radii: list
 @pytest.mark.parametrize("topology", ["hexagonal", "rectangular"])
 def test_training_equals_the_algorithm_written_out(rows: int, columns: int, topology: Any) -> None:
     values = _subscribers(150, 4)
-    start = max(rows, columns) / 2
-    radii = [start * (0.8 / start) ** (i / 4) for i in range(5)]
+    start = max(rows, columns) / 3
+    radii = [start * (0.9 / start) ** (i / 4) for i in range(5)]
     expected = _naive(values, rows, columns, topology == "hexagonal", radii)
     som = SelfOrganisingMap(rows, columns, topology=topology, epochs=5).fit(values)
     assert [entry["radius"] for entry in som.history_] == pytest.approx(radii)
@@ -240,7 +240,7 @@ def test_each_epoch_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None
     assert told == som.history_
     assert [entry["epoch"] for entry in told] == list(range(1, 9))
     assert len(caplog.records) == 8
-    assert caplog.messages[0].startswith("epoch 1 of 8: radius 3.00, quantisation error ")
+    assert caplog.messages[0].startswith("epoch 1 of 8: radius 2.00, quantisation error ")
     # It converges: rows come nearer, and nodes move less at the end than at the beginning.
     assert som.quantisation_error_ < told[-1]["quantisation_error"] < told[0]["quantisation_error"]
     assert told[-1]["movement"] < told[0]["movement"]

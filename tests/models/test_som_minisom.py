@@ -62,7 +62,9 @@ def _turned(som: SelfOrganisingMap) -> list[int]:
 
 def test_an_epoch_of_its_batch_training_is_an_epoch_of_ours(topology: Topology) -> None:
     values = _values()
-    before = SelfOrganisingMap(5, 8, topology=topology, epochs=2, radius_end=2.0).fit(values)
+    before = SelfOrganisingMap(5, 8, topology=topology, epochs=2, radius_start=4.0, radius_end=2.0).fit(
+        values
+    )
     after = SelfOrganisingMap(5, 8, topology=topology, epochs=3, radius_start=4.0, radius_end=1.0).fit(values)
     # The first two radii of the second map are 4 and 2 as well: one epoch of radius 1 is between them.
     assert [entry["radius"] for entry in after.history_] == pytest.approx([4, 2, 1])

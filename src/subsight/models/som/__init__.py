@@ -36,7 +36,7 @@ class SelfOrganisingMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     Args:
         epochs: passes over all rows. The radius, which is the standard deviation of the Gaussian
             neighbourhood in steps of the grid, falls by equal factors from `radius_start` (by default
-            half of the longer side) to `radius_end`: a smaller end fits rows closer and keeps less of
+            a third of the longer side) to `radius_end`: a smaller end fits rows closer and keeps less of
             their order.
         initialisation: the plane of the first two principal components, or rows that are drawn.
         memory_bytes: most memory for distances held at once, beside a few MiB for each of up to four
@@ -53,7 +53,7 @@ class SelfOrganisingMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         topology: Literal["hexagonal", "rectangular"] = "hexagonal",
         epochs: int = 20,
         radius_start: float | None = None,
-        radius_end: float = 0.8,
+        radius_end: float = 0.9,
         initialisation: Literal["pca", "random"] = "pca",
         memory_bytes: int = 64 << 20,
         random_state: Any = None,
@@ -172,7 +172,8 @@ class SelfOrganisingMap(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def _radius_start(self) -> float:
         if self.radius_start is not None:
             return self.radius_start
-        return max(self.rows, self.columns, 2 * self.radius_end) / 2
+        # Half of it, from the plane, mostly fitted less closely (by up to 1.4 %) and kept no more order.
+        return max(self.rows, self.columns, 3 * self.radius_end) / 3
 
     def _radii(self) -> list[float]:
         radii: list[float] = np.geomspace(self._radius_start(), self.radius_end, self.epochs).tolist()
