@@ -116,7 +116,12 @@ def dpi_usage() -> Path:
     return source
 
 
-SPARK = "local-cluster[2,1,1024] spark.sql.shuffle.partitions=3 spark.default.parallelism=3"
+# A cluster of minutes on a few rows: its programs run too seldom to be worth compiling twice.
+JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+SPARK = (
+    "local-cluster[2,1,1024] spark.sql.shuffle.partitions=3 spark.default.parallelism=3"
+    f" 'spark.driver.extraJavaOptions={JAVA}' 'spark.executor.extraJavaOptions={JAVA}'"
+)
 
 
 def missing_for_spark() -> str | None:
