@@ -7,12 +7,21 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from subsight.store import Store, open_store
+# Many a test starts a process, and each would compile anew whatever it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# Two processes share the suite; what one of them computes shall not take the other's core.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+from subsight.store import Store, open_store  # noqa: E402 (the threads are counted at import)
 
 SHARED = Path(os.environ.get("SUBSIGHT_SHARED", Path(__file__).parents[2] / "shared"))
 NO_SKIP = bool(os.environ.get("SUBSIGHT_NO_SKIP"))
@@ -48,7 +57,28 @@ def missing_for_namespaces() -> str | None:
     return f"there are no namespaces: {done.stderr.decode().strip()}" if done.returncode else None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes run the whole suite; a part of it runs in this one, where a debugger can look."""
+    return 0 if config.args_source is pytest.Config.ArgsSource.ARGS else 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests go to one process, for what its fixtures hold; those of Spark go to one together."""
+    from xdist.scheduler.loadfile import LoadFileScheduling
+
+    class ByFileAndCluster(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            is_spark = "[spark" in nodeid or "test_store_spark" in nodeid
+            return "spark" if is_spark else super()._split_scope(nodeid)
+
+    return ByFileAndCluster(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Whole runs stand in the uppermost folder and take longest: begun first, they end with the others.
+    items.sort(key=lambda item: len(item.path.parents))
     for item in items:
         for marker in item.iter_markers():
             reason = _missing(marker)
