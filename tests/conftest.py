@@ -70,7 +70,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFileAndCluster(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            is_spark = "[spark" in nodeid or "test_store_spark" in nodeid
+            is_spark = "spark" in nodeid
             return "spark" if is_spark else super()._split_scope(nodeid)
 
     return ByFileAndCluster(config, log)
