@@ -21,6 +21,7 @@ import narwhals as nw
 from subsight.answers import Answer
 from subsight.enrich import attribution, classification
 from subsight.errors import ConfigurationError, InputError
+from subsight.pipeline.partials import Partials
 from subsight.pipeline.publishing import Area, Context, earlier_run, quality_of
 from subsight.settings import Settings
 from subsight.store import Frame, HourStart, LocalDate, LocalHour, Store
@@ -35,11 +36,12 @@ STUDIES: Final = ("traffic", "rfm", "trends")
 
 _AT_ONCE: Final = 2_500_000
 """Flows that are summed together: the sums of more would be written to disk and read again."""
-_FORMAT: Final = "3"
+_FORMAT: Final = "4"
 """Part of every digest: another way of summing is another partial."""
 _KEYS: Final = (
     "subscriber_id", "subscriber_hash", "hour_at", "protocol", "service_code", "exporter", "attribution",
 )  # fmt: skip
+_PORTS: Final = ("subscriber_id", "protocol", "service_port")
 _SUMS: Final = ("flow_count", "dl_bytes", "ul_bytes", "dl_packets", "ul_packets")
 
 
@@ -68,23 +70,47 @@ def usage(context: Context) -> Usage:
             do=f"subsight ingest flows FILE --workspace {workspace.path}",
         )
     tables = classification.tables(context.settings.classification_rules, context.settings.port_registry)
-    zone, rows, ports = context.settings.time_zone, [], []
     with context.clock.stage("classify"):
-        for i, batch in enumerate(batches):
-            held = [lease for lease in leases if _overlap(batch, lease)]
-            digest = _digest(tables.digest, zone, held)
-            slices = _slices(batch)
-            usage_of, ports_of = (
-                [workspace.partial(batch, f"{name}{n}", digest) for n in range(len(slices))]
-                for name in ("usage", "ports")
-            )
-            if not all(path.exists() for path in (*usage_of, *ports_of)):
-                if context.clock.progress:
-                    context.clock.progress(f"classify {batch.manifest['name']} ({i + 1} of {len(batches)})")
-                _sum(context, batch, held if leases else None, tables, digest, slices)
-            rows += usage_of
-            ports += ports_of
-    return Usage(store.read(rows), store.read(ports), batches, leases)
+        parts = [_part(context, batch, leases, tables) for batch in batches]
+        wanted = [path for part in parts for path in part.paths]
+        partials = Partials(workspace.partial(batches[0], "", "").parent, wanted)
+        for i, part in enumerate(parts):
+            if all(path in partials for path in part.paths):
+                continue
+            if context.clock.progress:
+                context.clock.progress(f"classify {part.batch.manifest['name']} ({i + 1} of {len(batches)})")
+            _sum(context, part, tables)
+        rows = store.read(partials.files(store, "usage", _together))
+        ports = store.read(partials.files(store, "ports", _ports_together))
+    return Usage(rows, ports, batches, leases)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A batch and how it is to be summed: in which slices, by which leases; None: addresses are people."""
+
+    batch: Batch
+    leases: Sequence[Batch] | None
+    digest: str
+    slices: Sequence[_Slice]
+    targets: Sequence[tuple[Path, Path]]
+
+    @property
+    def paths(self) -> list[Path]:
+        return [path for pair in self.targets for path in pair]
+
+
+def _part(context: Context, batch: Batch, leases: Sequence[Batch], tables: classification.Tables) -> _Part:
+    held = [lease for lease in leases if _overlap(batch, lease)] if leases else None
+    digest, slices = _digest(tables.digest, context.settings.time_zone, held), _slices(batch)
+    targets = [
+        (
+            context.workspace.partial(batch, f"usage{n}", digest),
+            context.workspace.partial(batch, f"ports{n}", digest),
+        )
+        for n in range(len(slices))
+    ]
+    return _Part(batch, held, digest, slices, targets)
 
 
 def _overlap(batch: Batch, lease: Batch) -> bool:
@@ -97,31 +123,23 @@ def _overlap(batch: Batch, lease: Batch) -> bool:
     return at(begins) <= at(last) and (ends is None or at(ends) > at(first))
 
 
-def _digest(tables: str, zone: str, leases: Sequence[Batch]) -> str:
-    parts = [_FORMAT, tables, zone, *(lease.content for lease in leases)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+def _digest(tables: str, zone: str, leases: Sequence[Batch] | None) -> str:
+    held = None if leases is None else [lease.content for lease in leases]
+    return hashlib.sha256(json.dumps([_FORMAT, tables, zone, held]).encode()).hexdigest()[:12]
 
 
-def _sum(
-    context: Context,
-    batch: Batch,
-    leases: Sequence[Batch] | None,
-    tables: classification.Tables,
-    digest: str,
-    slices: Sequence[_Slice],
-) -> None:
-    """Classifies a batch's flows and writes their sums; `leases` is None where addresses are subscribers."""
-    store, workspace = context.store, context.workspace
-    for n, (first, last) in enumerate(slices):
-        targets = [workspace.partial(batch, f"{name}{n}", digest) for name in ("usage", "ports")]
-        flows = store.read([batch.rows])
+def _sum(context: Context, part: _Part, tables: classification.Tables) -> None:
+    """Classifies a batch's flows and writes their sums."""
+    store = context.store
+    for (first, last), targets in zip(part.slices, part.targets, strict=True):
+        flows = store.read([part.batch.rows])
         if first:
             flows = flows.filter(nw.col("first_seen_at") >= nw.lit(first))
         if last:
             flows = flows.filter(nw.col("first_seen_at") < nw.lit(last))
-        _sum_slice(context, flows, leases, tables, targets)
+        _sum_slice(context, flows, part.leases, tables, targets)
         store.forget()
-    workspace.forget_partials(batch, digest)
+    context.workspace.forget_partials(part.batch, part.digest)
 
 
 _Slice = tuple[datetime | None, datetime | None]
@@ -193,16 +211,32 @@ def _summed(flows: Frame) -> Frame:
     return grouped.with_columns(**{name: nw.col(name).cast(nw.Int64) for name in _SUMS})
 
 
+def _together(rows: Frame) -> Frame:
+    """Usage of several batches, in which one hour of a subscriber may come several times, summed."""
+    names = [column.name for column in USAGE]
+    kept = [name for name in names if name not in (*_SUMS, "first_seen_at", "last_seen_at")]
+    summed = rows.group_by(*kept).agg(
+        first_seen_at=nw.col("first_seen_at").min(),
+        last_seen_at=nw.col("last_seen_at").max(),
+        **{name: _total(name) for name in _SUMS},
+    )
+    return summed.with_columns(**{name: nw.col(name).cast(nw.Int64) for name in _SUMS}).select(*names)
+
+
+def _ports_together(rows: Frame) -> Frame:
+    sums = ("flow_count", "total_bytes")
+    summed = rows.group_by(*_PORTS).agg(**{name: _total(name) for name in sums})
+    return summed.with_columns(**{name: nw.col(name).cast(nw.Int64) for name in sums})
+
+
 def _unknown_ports(flows: Frame) -> Frame:
     """Flows of unknown services by subscriber and port of what seems the service."""
     unknown = flows.filter(
         (nw.col("service_code") == classification.UNKNOWN_CODE) & ~nw.col("service_port").is_null()
     )
-    grouped = unknown.group_by("subscriber_id", "protocol", "service_port").agg(
-        flow_count=nw.len(), dl=_total("dl_bytes"), ul=_total("ul_bytes")
-    )
+    grouped = unknown.group_by(*_PORTS).agg(flow_count=nw.len(), dl=_total("dl_bytes"), ul=_total("ul_bytes"))
     return grouped.select(
-        "subscriber_id", "protocol", "service_port",
+        *_PORTS,
         flow_count=nw.col("flow_count").cast(nw.Int64),
         total_bytes=(nw.col("dl") + nw.col("ul")).cast(nw.Int64),
     )  # fmt: skip
