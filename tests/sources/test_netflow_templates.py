@@ -14,12 +14,14 @@ from export_made import (
     decode,
     dropped,
     fields,
+    five,
     flow,
     ip,
     ipfix,
     message,
     nine,
     options_template,
+    record_five,
     template,
 )  # fmt: skip
 
@@ -236,3 +238,40 @@ def test_more_records_than_become_columns_at_once_are_all_there(monkeypatch: pyt
     table = Decoder().decode([Datagram(EXPORTER, 0, payload) for payload in payloads]).table
     found = {row["src_to_dst_bytes"]: row["datagram"] for row in table.to_pylist()}
     assert found == {float(at): 1 + at // 2 for at in range(40)}
+
+
+@BOTH
+def test_exporters_that_tell_the_same_template_keep_their_names_rates_and_times(version: int) -> None:
+    """Their records may become columns together; what one of them says is not of the others."""
+
+    def sent(exporter: str, *sets: bytes, later_s: int = 0) -> Datagram:
+        payload = message(version, *sets)
+        place = 8 if version == 9 else 4
+        at = int.from_bytes(payload[place : place + 4]) + later_s
+        return Datagram(exporter, 0, payload[:place] + at.to_bytes(4) + payload[place + 4 :])
+
+    same, other = template(version, 256, *FLOW), template(version, 256, *SHORT)
+    scope = ((1, 4),) if version == 9 else ((149, 4),)
+    rate = options_template(version, 257, scope, ((34, 4),)), data(257, struct.pack(">II", 0, 50))
+    given = [sent("a", same), sent("b", same, *rate), sent("c", same), sent("d", other)]
+    given += [sent(name, data(256, flow(octets=ord(name))), later_s=ord(name)) for name in "abc"]
+    given += [sent("d", data(256, short(7)))]
+    made = Decoder()
+    made.decode(given[:4])
+    for one in (made, Decoder(json.loads(json.dumps(made.state())))):
+        rows = one.decode(given[4:]).table.to_pylist()
+        found = {
+            row["exporter"]: (row["src_to_dst_bytes"], row["sampling_rate"], row["datagram"]) for row in rows
+        }
+        assert found == {"a": (97, None, 0), "b": (98, 50, 1), "c": (99, None, 2), "d": (7, None, 3)}
+        begun = {row["exporter"]: row["first_seen_at"].timestamp() for row in rows}
+        assert [begun[name] - begun["a"] for name in "bc"] == [1, 2]
+
+
+def test_version_5_has_the_rate_of_its_own_header_whoever_else_sends() -> None:
+    rates = {"a": 100, "b": 1, "c": 100, "d": 0}
+    given = [Datagram(name, 0, five(record_five(), sampling=rate)) for name, rate in rates.items()]
+    found = Decoder().decode(given * 2).table.to_pylist()
+    told = sorted((row["exporter"], row["sampling_rate"]) for row in found if row["sampling_rate"])
+    assert told == [("a", 100), ("a", 100), ("c", 100), ("c", 100)]
+    assert len(found) == 8

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["SCHEMA", "Context", "lacking", "table"]
+__all__ = ["SCHEMA", "Context", "Headers", "lacking", "table"]
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
@@ -40,6 +40,7 @@ _ICMP: Final = (1, 58)
 _NO_ADDRESSES: Final = "record without addresses"
 _NO_VOLUME: Final = "record without a volume"
 _NO_TIME: Final = "time of the export, as the record has none, or an uptime far ahead of its header's"
+_TWO_VOLUMES: Final = "volume on leaving the device is another than on entering, which counts"
 _BYTES: Final = ("octetDeltaCount", "octetTotalCount", "initiatorOctets", "postOctetDeltaCount")
 _PACKETS: Final = ("packetDeltaCount", "packetTotalCount", "initiatorPackets", "postPacketDeltaCount")
 _POST: Final = (("postOctetDeltaCount",), ("postPacketDeltaCount",))
@@ -49,7 +50,7 @@ _PACKETS_BACK: Final = ("reversePacketDeltaCount", "reversePacketTotalCount", "r
 
 @dataclass(frozen=True)
 class Context:
-    """What the headers and options of an exporter say of records that one template describes.
+    """What versions and options say of records that one template describes.
 
     Attributes:
         version: 5, 9 or 10.
@@ -58,64 +59,58 @@ class Context:
         system_init_ms: when the exporter started, milliseconds since 1970; None where it does not say.
     """
 
-    exporter: str
     version: int
     samplers: Mapping[int | None, int]
     applications: Mapping[int, str]
     system_init_ms: int | None
 
 
-def table(
-    records: Numbers, exported_ms: Numbers, uptime_ms: Numbers, datagrams: Numbers, context: Context
-) -> tuple[pa.Table, dict[str, int]]:
-    """Flows of records, and what was missing in how many of them.
+@dataclass(frozen=True)
+class Headers:
+    """What the header of each record's datagram says.
 
-    Args:
-        records: as a template's `dtype` reads them.
-        exported_ms: per record, when its datagram was exported, milliseconds since 1970.
-        uptime_ms: per record, the exporter's uptime then; 0 where the version does not say.
-        datagrams: per record, the place of its datagram; below 0 of one that came before.
+    Attributes:
+        exporters: who sent it.
+        exported_ms: when it was exported, milliseconds since 1970.
+        uptime_ms: the exporter's uptime then; 0 where the version does not say.
+        datagrams: its place in the input; below 0 of one that came before.
+    """
+
+    exporters: pa.Array
+    exported_ms: Numbers
+    uptime_ms: Numbers
+    datagrams: Numbers
+
+
+def table(records: Numbers, headers: Headers, context: Context) -> tuple[pa.Table, dict[str, int]]:
+    """Flows of records as a template's `dtype` reads them, where nothing is `lacking`.
 
     Returns:
-        rows of `SCHEMA` of the records that have two addresses and a volume, and counts by reason of those
-        without, of those whose time is that of their export, and of those with two volumes.
+        rows of `SCHEMA`, and how many have the time of their export, or two volumes.
     """
     names = records.dtype.names or ()
-    count = len(records)
-    src, dst, has, is_inner = _addresses(records, names)
+    src, dst, is_inner = _addresses(records, names)
     volume, packets, is_other = _volumes(records, names)
-    is_flow = has & ~np.isnan(volume)
-    missing = {_NO_ADDRESSES: int(count - has.sum()), _NO_VOLUME: int((has & np.isnan(volume)).sum())}
-    first, last, guessed = _times(records, names, exported_ms, uptime_ms, context)
-    missing[_NO_TIME] = int((guessed & is_flow).sum())
-    missing["volume on leaving the device is another than on entering, which counts"] = int(
-        (is_other & is_flow).sum()
-    )
+    first, last, guessed = _times(records, names, headers, context)
+    noted = {_NO_TIME: int(guessed.sum()), _TWO_VOLUMES: int(is_other.sum())}
     protocol = _of_header(records, ("protocolIdentifier",), names, is_inner)
     ports = _ports(records, names, protocol, is_inner)
     back, packets_back = _number(records, _BYTES_BACK, names), _number(records, _PACKETS_BACK, names)
     application = _applications(records, names, context)
+    places = headers.datagrams
     columns = [
         _instants(first), _instants(last), _text(src), _text(dst), _whole(ports[0]), _whole(ports[1]),
-        _whole(protocol), _float(volume), _float(back), _float(packets),
-        _float(packets_back), pa.array([context.exporter], pa.string()).take(pa.array(np.zeros(count, "i1"))),
-        _whole(_sampling(records, names, context)), application, _method(application),
-        pa.array(datagrams, pa.int64(), mask=datagrams < 0),
+        _whole(protocol), _float(volume), _float(back), _float(packets), _float(packets_back),
+        headers.exporters, _whole(_sampling(records, names, context)), application, _method(application),
+        pa.array(places, pa.int64(), mask=places < 0),
     ]  # fmt: skip
-    made = pa.table(columns, schema=SCHEMA)
-    return (made if is_flow.all() else made.filter(pa.array(is_flow))), {
-        k: v for k, v in missing.items() if v
-    }
+    return pa.table(columns, schema=SCHEMA), {reason: count for reason, count in noted.items() if count}
 
 
-def lacking(names: tuple[str, ...]) -> str | None:
-    """Why no record with these fields can be a flow, or None where some can."""
-    is_addressed = any(
-        name.replace("source", "destination") in names
-        for name in names
-        if name.removeprefix("inner ").startswith("sourceIPv")
-    )
-    if not is_addressed:
+def lacking(dtype: np.dtype[Any]) -> str | None:
+    """Why no record that is read so can be a flow, or None where each is."""
+    names = dtype.names or ()
+    if not _pairs(np.empty(0, dtype), names):
         return _NO_ADDRESSES
     return None if any(role in names for role in _BYTES) else _NO_VOLUME
 
@@ -178,8 +173,8 @@ def _whole(values: Numbers) -> pa.Array:
 # Addresses
 
 
-def _addresses(records: Numbers, names: tuple[str, ...]) -> tuple[Numbers, Numbers, Numbers, Numbers]:
-    """Sixteen bytes of sender and receiver a record, whether both are there, whether of an inner header.
+def _addresses(records: Numbers, names: tuple[str, ...]) -> tuple[Numbers, Numbers, Numbers]:
+    """Sixteen bytes of sender and receiver a record, and whether they are of an inner header.
 
     Of several pairs the last that is not zero counts: a template for both versions leaves one at zero, and of
     a packet in a tunnel the inner header is what the subscriber sent.
@@ -198,7 +193,7 @@ def _addresses(records: Numbers, names: tuple[str, ...]) -> tuple[Numbers, Numbe
             found[chosen, : 16 - width] = _MAPPED[: 16 - width]
         if place:
             is_inner |= told[place] & np.any(told[:place], axis=0)
-    return src, dst, np.full(count, bool(pairs)), is_inner
+    return src, dst, is_inner
 
 
 def _pairs(records: Numbers, names: tuple[str, ...]) -> list[tuple[Numbers, Numbers]]:
@@ -254,10 +249,10 @@ def _instants(milliseconds: Numbers) -> pa.Array:
 
 
 def _times(
-    records: Numbers, names: tuple[str, ...], exported_ms: Numbers, uptime_ms: Numbers, context: Context
+    records: Numbers, names: tuple[str, ...], headers: Headers, context: Context
 ) -> tuple[Numbers, Numbers, Numbers]:
     """First and last in milliseconds since 1970, and of which records they are those of the export."""
-    first, last = (_time(records, names, end, exported_ms, uptime_ms, context) for end in ("Start", "End"))
+    first, last = (_time(records, names, end, headers, context) for end in ("Start", "End"))
     seen = _number(records, ("observationTimeMilliseconds",), names)
     if np.isnan(seen).all():
         seen = _number(records, ("observationTimeSeconds",), names) * 1000
@@ -270,18 +265,11 @@ def _times(
     if np.isnan(duration).all():  # an uptime of an unknown beginning tells a duration nevertheless
         begin, end = (_number(records, (f"flow{end}SysUpTime",), names) for end in ("Start", "End"))
         duration = (end - begin) % _WRAP
-    first = np.where(guessed, exported_ms - np.nan_to_num(duration), first)
-    return first, np.where(guessed & ~np.isnan(duration), exported_ms, last), guessed
+    first = np.where(guessed, headers.exported_ms - np.nan_to_num(duration), first)
+    return first, np.where(guessed & ~np.isnan(duration), headers.exported_ms, last), guessed
 
 
-def _time(
-    records: Numbers,
-    names: tuple[str, ...],
-    end: str,
-    exported_ms: Numbers,
-    uptime_ms: Numbers,
-    context: Context,
-) -> Numbers:
+def _time(records: Numbers, names: tuple[str, ...], end: str, headers: Headers, context: Context) -> Numbers:
     """One end of the flows by the most exact element that the template has; 0 is none."""
     for unit, scale in (("Milliseconds", 1.0), ("Seconds", 1000.0)):
         name = f"flow{end}{unit}"
@@ -296,35 +284,30 @@ def _time(
             fraction = (raw & np.uint64(_WRAP - 1)).astype(np.float64) / _WRAP
             return np.where(raw > 0, (seconds + fraction) * 1000, np.nan)
     if f"flow{end}DeltaMicroseconds" in names:
-        return exported_ms - _number(records, (f"flow{end}DeltaMicroseconds",), names) / 1000
+        return headers.exported_ms - _number(records, (f"flow{end}DeltaMicroseconds",), names) / 1000
     if f"flow{end}SysUpTime" in names:
-        return _by_uptime(records, names, end, exported_ms, uptime_ms, context)
+        return _by_uptime(records, names, end, headers, context)
     return np.full(len(records), np.nan)
 
 
 def _by_uptime(
-    records: Numbers,
-    names: tuple[str, ...],
-    end: str,
-    exported_ms: Numbers,
-    uptime_ms: Numbers,
-    context: Context,
+    records: Numbers, names: tuple[str, ...], end: str, headers: Headers, context: Context
 ) -> Numbers:
     """Instants from the exporter's uptime, which wraps at 2^32 milliseconds."""
     value = _number(records, (f"flow{end}SysUpTime",), names)
     if context.version in (5, 9):
-        ago = uptime_ms - value
+        ago = headers.uptime_ms - value
         # Ahead of the header by more than a day is a clock that wrapped in between; where that would make the
         # flow older than half of what the clock can tell, it is no clock of the header's.
         ago = np.where(ago < -_WRAP // 2, ago + _WRAP, ago)
-        instants: Numbers = np.where(ago < -_DAY_MS, np.nan, exported_ms - ago)
+        instants: Numbers = np.where(ago < -_DAY_MS, np.nan, headers.exported_ms - ago)
         return instants
     init = _number(records, ("systemInitTimeMilliseconds",), names)
     if np.isnan(init).all() and context.system_init_ms is not None:
         init = np.full(len(records), float(context.system_init_ms))
     instants = np.where(init > 0, init + value, np.nan)
     # Of 32 bits, the uptime began again each 49.7 days: the latest that is not after the export.
-    laps = np.maximum(np.floor((exported_ms + _DAY_MS - instants) / _WRAP), 0)
+    laps = np.maximum(np.floor((headers.exported_ms + _DAY_MS - instants) / _WRAP), 0)
     instants += laps * _WRAP
     return instants
 

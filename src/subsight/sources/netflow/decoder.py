@@ -6,13 +6,15 @@ import struct
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import numpy as np
 import pyarrow as pa
 
 from subsight.sources.netflow import columns
-from subsight.sources.netflow.columns import SCHEMA, Context
+from subsight.sources.netflow.columns import SCHEMA, Context, Headers
 from subsight.sources.netflow.options import learn
 from subsight.sources.netflow.sequences import Sequences
 from subsight.sources.netflow.templates import Field, Malformed, Template, parse
@@ -25,6 +27,8 @@ _V5: Final = Template(5, (
 ))  # fmt: skip
 """A record of version 5 as if a template told it."""
 
+_NOTHING: Final[Mapping[Any, Any]] = {}
+"""The table of all sources whose options tell nothing: what is one and the same is known by its identity."""
 _MOST_RECORDS_FIVE: Final = 30
 _MOST_TEMPLATES: Final = 4_096
 _MOST_SOURCES: Final = 16_384
@@ -72,8 +76,8 @@ class _Source:
     """What one observation domain said; replaced as a whole, so that earlier records keep theirs."""
 
     templates: dict[int, Template] = field(default_factory=dict)
-    samplers: dict[int | None, int] = field(default_factory=dict)
-    applications: dict[int, str] = field(default_factory=dict)
+    samplers: Mapping[int | None, int] = field(default_factory=lambda: _NOTHING)
+    applications: Mapping[int, str] = field(default_factory=lambda: _NOTHING)
     system_init_ms: int | None = None
     weight: int = 0
 
@@ -118,10 +122,17 @@ class _Chunks:
     context: Context
     data: list[bytes] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
+    exporters: list[str] = field(default_factory=list)
     exported_ms: list[int] = field(default_factory=list)
     uptimes_ms: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
     records: int = 0
+
+
+@cache
+def _of_all(rate: int) -> Mapping[int | None, int]:
+    """The samplers of a header of version 5: of each rate, of which there are 16,384, one table for all."""
+    return {None: rate} if rate > 1 else _NOTHING
 
 
 class Decoder:
@@ -134,6 +145,7 @@ class Decoder:
     def __init__(self, state: Mapping[str, Any] | None = None) -> None:
         self._sources: dict[tuple[str, int, int], _Source] = {}
         self._weight = 0
+        self._templates_in_use: WeakValueDictionary[tuple[Any, ...], Template] = WeakValueDictionary()
         self._held: dict[tuple[str, int, int, int], deque[_Held]] = {}
         self._held_sets = self._held_bytes = 0
         self._sequences = Sequences()
@@ -212,11 +224,7 @@ class Decoder:
         key = header.key
         self._sequences.arrived(key, sequence, count, "flows", uptime)
         source = self._source(key)
-        rate = sampling & 0x3FFF
-        if rate > 1 and source.samplers != {None: rate}:
-            source.samplers = {None: rate}
-        elif rate <= 1 and source.samplers:
-            source.samplers = {}
+        source.samplers = _of_all(sampling & 0x3FFF)
         self._records(header, source, _V5, payload[24 : 24 + 48 * whole])
 
     def _sets(self, exporter: str, version: int, payload: bytes, place: int) -> None:
@@ -296,12 +304,18 @@ class Decoder:
                     if len(source.templates) >= _MOST_TEMPLATES and found.number not in source.templates:
                         self._drop(header.exporter, "more templates than are kept", data)
                         break
-                    source.templates[found.number] = found
-                    self._release(header, source, found)
+                    source.templates[found.number] = shared = self._shared(found)
+                    self._release(header, source, shared)
         except Malformed as reason:
             self._drop(header.exporter, str(reason), data)
         self._weight += source.weigh()
         self._forget()
+
+    def _shared(self, template: Template) -> Template:
+        """The template, or one that is equal and in use: many exporters of a kind tell the same."""
+        return self._templates_in_use.setdefault(
+            (template.number, template.fields, template.is_options), template
+        )
 
     def _withdraw(self, source: _Source, number: int, *, is_options: bool) -> None:
         """Forgets a template, or all of a kind where the number is that of their sets."""
@@ -351,19 +365,18 @@ class Decoder:
             if data and any(data):
                 self._drop(header.exporter, "set shorter than one record", data)
             return 0
-        key = id(template), id(source.samplers), id(source.applications), source.system_init_ms
+        told = source.samplers, source.applications, source.system_init_ms
+        key = id(template), header.version, id(told[0]), id(told[1]), told[2]
         chunks = self._chunks.get(key)
         if chunks is None:
-            lacking = columns.lacking(template.dtype.names or ())
+            lacking = columns.lacking(template.dtype)
             if lacking:
                 self._drop(header.exporter, lacking, data, count)
                 return count
-            context = Context(
-                header.exporter, header.version, source.samplers, source.applications, source.system_init_ms
-            )
-            chunks = self._chunks[key] = _Chunks(template, context)
+            chunks = self._chunks[key] = _Chunks(template, Context(header.version, *told))
         chunks.data.append(whole)
         chunks.counts.append(count)
+        chunks.exporters.append(header.exporter)
         chunks.exported_ms.append(header.exported_ms)
         chunks.uptimes_ms.append(header.uptime_ms)
         chunks.places.append(header.place)
@@ -374,15 +387,16 @@ class Decoder:
 
     def _finish(self, chunks: _Chunks) -> None:
         records = np.frombuffer(b"".join(chunks.data), dtype=chunks.template.dtype)
-        exported = np.repeat(np.array(chunks.exported_ms, np.float64), chunks.counts)
-        uptimes = np.repeat(np.array(chunks.uptimes_ms, np.float64), chunks.counts)
-        places = np.repeat(np.array(chunks.places, np.int64), chunks.counts)
-        made, missing = columns.table(records, exported, uptimes, places, chunks.context)
-        for reason, count in missing.items():
-            if reason.startswith("record without"):
-                self._drop(chunks.context.exporter, reason, chunks.data[0], count)
-            else:
-                self._note(reason, count)
+        of = np.repeat(np.arange(len(chunks.counts)), chunks.counts)  # which header is a record's
+        headers = Headers(
+            pa.array(chunks.exporters, pa.string()).take(pa.array(of)),
+            np.array(chunks.exported_ms, np.float64)[of],
+            np.array(chunks.uptimes_ms, np.float64)[of],
+            np.array(chunks.places, np.int64)[of],
+        )
+        made, noted = columns.table(records, headers, chunks.context)
+        for reason, count in noted.items():
+            self._note(reason, count)
         self._tables.append(made)
 
     # State
@@ -409,11 +423,11 @@ class Decoder:
     def _restore(self, state: Mapping[str, Any]) -> None:
         for told in state["sources"]:
             exporter, version, domain = told["key"]
-            templates = [Template.from_json(value) for value in told["templates"]]
+            templates = [self._shared(Template.from_json(value)) for value in told["templates"]]
             source = _Source(
                 {template.number: template for template in templates},
-                dict(told["samplers"]),
-                dict(told["applications"]),
+                dict(told["samplers"]) or _NOTHING,
+                dict(told["applications"]) or _NOTHING,
                 told["system_init_ms"],
             )
             self._sources[exporter, version, domain] = source
