@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,19 @@ def command(workspace: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "subsight", "serve", str(workspace), *more]
 
 
+def free_port() -> int:
+    """A port that nobody listens on, below those that the system gives to any process that connects."""
+    draw = random.SystemRandom()
+    while True:
+        port = draw.randrange(12_000, 32_000)
+        with suppress(OSError), socket.create_server(("0.0.0.0", port)):
+            return port
+
+
 @contextmanager
 def serving(workspace: Path, *more: str, environment: Mapping[str, str] | None = None) -> Iterator[Started]:
     """The service over a workspace, answering; killed at the end where it was not stopped."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         command(workspace, "--port", str(port), *more),
         stderr=subprocess.PIPE,

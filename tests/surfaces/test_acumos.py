@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from segmented import DEVIATION, INPUTS, MEAN, NAMES, ONE_HOT, PUBLISHED, RECORD, SEGMENTS, published
-from served import command, in_thread, serving
+from served import command, free_port, in_thread, serving
 
 from subsight.errors import ConfigurationError, WorkspaceError
 from subsight.lifecycle import segmentation
@@ -390,12 +390,6 @@ def test_a_client_of_real_protoc(door: Door, tmp_path: Path) -> None:
     assert done.stdout.strip() == f"201 {SEGMENTS}", done.stderr
 
 
-def _free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
-
-
 def _ask(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("POST", path, body, dict(headers))
@@ -407,7 +401,7 @@ def _ask(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> tuple
 
 def test_all_doors_of_one_process_say_the_same_and_close_in_order(tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "operator")
-    run, port = published(workspace), _free()
+    run, port = published(workspace), free_port()
     with serving(workspace.path, "--acumos", str(port), "--acumos-strict") as service:
         both = {"Content-Type": JSON, "Accept": JSON}
         status, body = _ask(port, V2, frame(), both)
@@ -454,7 +448,7 @@ def test_all_doors_of_one_process_say_the_same_and_close_in_order(tmp_path: Path
 def test_a_door_to_all_is_said(tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "operator")
     published(workspace)
-    port = _free()
+    port = free_port()
     with serving(workspace.path, "--acumos", str(port), "--acumos-host", "0.0.0.0") as service:
         assert _ask(port, V1, GOLDEN, {})[0] == 201
         said = service.stop()
@@ -463,8 +457,8 @@ def test_a_door_to_all_is_said(tmp_path: Path) -> None:
 
 def test_a_door_that_cannot_open_starts_nothing(tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "operator")
-    words = [*command(workspace.path, "--port", str(_free())), "--acumos"]
-    done = subprocess.run([*words, str(_free())], capture_output=True, text=True, timeout=60, check=False)
+    words = [*command(workspace.path, "--port", str(free_port())), "--acumos"]
+    done = subprocess.run([*words, str(free_port())], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, "no segmentation for Acumos" in done.stderr) == (2, True)
     published(workspace)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -489,7 +483,7 @@ def test_a_bundle_is_whole_and_begins_a_service(workspace: Workspace, run: Path,
     assert json.loads((folder / "model.json").read_text()) == RECORD
     again = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (again.returncode, "is not free" in again.stderr) == (5, True)
-    port = _free()
+    port = free_port()
     with serving(tmp_path / "volume", "--bundle", str(folder), "--acumos", str(port)) as service:
         assert _ask(port, V1, GOLDEN, {})[1] == bytes.fromhex("0a0102")
         assert f"segments of {run.name} of the bundle answers" in service.stop()

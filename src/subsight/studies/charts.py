@@ -252,8 +252,9 @@ def _side(side: Literal["left", "right"], name: str, x: Spec, y: Spec, colour: S
 def intervals(category: str, value: str, low: str, high: str) -> Spec:
     """A point per category with a line over its interval, in the order of the rows."""
     names = _category(category, "rows") | {"axis": {"labelLimit": 220}, "title": None}
-    # One title for both layers: it would otherwise name the ends too.
+    # One title for both layers, without a unit, as labels have it: it would otherwise name the ends too.
     across = _quantity(value)
+    across["title"] = value.replace("_", " ").removesuffix(" bytes")
     ends: Spec = {"x": across | {"field": low}, "x2": {"field": high}, "y": names}
     point = {"type": "point", "filled": True, "size": 90, "opacity": 1}
     return {
