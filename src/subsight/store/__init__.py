@@ -25,6 +25,7 @@ __all__ = [
     "Frame",
     "HourStart",
     "Instant",
+    "ListLength",
     "LocalDate",
     "LocalHour",
     "Number",
@@ -35,6 +36,7 @@ __all__ = [
     "Seconds",
     "Store",
     "Text",
+    "Texts",
     "open_store",
 ]
 
@@ -52,6 +54,25 @@ class Text(Scalar):
 
     column: str
     missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Texts(Scalar):
+    """A list of texts, each as `Text` has it; those that are null there are dropped.
+
+    Reads a list column of texts or whole numbers, or text that holds a JSON list (RFC 8259) of those and
+    of nulls; null where it is none. An empty list stays one.
+    """
+
+    column: str
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ListLength(Scalar):
+    """How many elements stand in a list that `Texts` reads, with those that it drops."""
+
+    column: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +130,7 @@ class OrderHash(Scalar):
 
 @dataclass(frozen=True)
 class RecordHash(Scalar):
-    """MD5 over several columns as text; equal for rows that are identical in all of them."""
+    """MD5 over several columns as text, lists as JSON; equal for rows that are identical in all of them."""
 
     columns: tuple[str, ...]
 

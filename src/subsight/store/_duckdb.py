@@ -33,6 +33,7 @@ from subsight.store import (
     Frame,
     HourStart,
     Instant,
+    ListLength,
     LocalDate,
     LocalHour,
     Number,
@@ -43,8 +44,10 @@ from subsight.store import (
     Seconds,
     Store,
     Text,
+    Texts,
 )
 from subsight.store._duckdb_addresses import address
+from subsight.store._duckdb_lists import listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -255,7 +258,19 @@ class DuckDBStore(Store):
 
     @_sql.register
     def _(self, scalar: Text, types: Mapping[str, str]) -> str:
-        return _text(scalar.column, types, scalar.missing)
+        if types[scalar.column] != "VARCHAR":
+            return _quote(scalar.column)
+        return _text(_quote(scalar.column), scalar.missing)
+
+    @_sql.register
+    def _(self, scalar: Texts, types: Mapping[str, str]) -> str:
+        elements = listed(_quote(scalar.column), types[scalar.column])
+        texts = f"list_transform({elements}, lambda e: {_text('e', scalar.missing)})"
+        return f"list_filter({texts}, lambda e: e IS NOT NULL)"
+
+    @_sql.register
+    def _(self, scalar: ListLength, types: Mapping[str, str]) -> str:
+        return f"len({listed(_quote(scalar.column), types[scalar.column])})"
 
     @_sql.register
     def _(self, scalar: Number, types: Mapping[str, str]) -> str:
@@ -329,8 +344,11 @@ class DuckDBStore(Store):
 
     @_sql.register
     def _(self, scalar: RecordHash, types: Mapping[str, str]) -> str:
-        parts = ", ".join(f"coalesce(CAST({_quote(c)} AS VARCHAR), chr(30))" for c in scalar.columns)
-        return f"md5(concat_ws(chr(31), {parts}))"
+        parts = []
+        for name in scalar.columns:
+            value = f"to_json({_quote(name)})" if types[name].endswith("]") else _quote(name)
+            parts.append(f"coalesce(CAST({value} AS VARCHAR), chr(30))")
+        return f"md5(concat_ws(chr(31), {', '.join(parts)}))"
 
     @_sql.register
     def _(self, scalar: LocalDate, types: Mapping[str, str]) -> str:
@@ -355,15 +373,12 @@ class DuckDBStore(Store):
         return f"(epoch_us({_quote(scalar.end)}) - epoch_us({_quote(scalar.start)})) / 1e6"
 
 
-def _text(column: str, types: Mapping[str, str], missing: Sequence[str] = ()) -> str:
-    if types[column] != "VARCHAR":
-        return _quote(column)
+def _text(value: str, missing: Sequence[str]) -> str:
     # A list of words after IN becomes a join, which costs twice as much and loses the rows' order.
     words = "".join(f"\x1f{word.lower()}" for word in (*MISSING_WORDS, *missing)) + "\x1f"
-    trimmed = f"trim({_quote(column)})"
     # Looking a text up in one text costs a third of matching it with a pattern of all words.
-    is_missing = f"contains({_literal(words)}, chr(31) || lower({trimmed}) || chr(31))"
-    return f"CASE WHEN NOT {is_missing} THEN {trimmed} END"
+    is_missing = f"contains({_literal(words)}, chr(31) || lower(trim({value})) || chr(31))"
+    return f"CASE WHEN NOT {is_missing} THEN trim({value}) END"
 
 
 def _quote(name: str) -> str:

@@ -9,9 +9,9 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, singledispatchmethod
+from functools import singledispatchmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
 
@@ -27,6 +27,7 @@ from subsight.store import (
     Frame,
     HourStart,
     Instant,
+    ListLength,
     LocalDate,
     LocalHour,
     Number,
@@ -37,6 +38,7 @@ from subsight.store import (
     Seconds,
     Store,
     Text,
+    Texts,
 )
 from subsight.store._duckdb import DuckDBStore, _failed, _unreadable
 
@@ -51,6 +53,8 @@ except ImportError as error:
     ) from error
 
 from subsight.store._spark_addresses import address
+from subsight.store._spark_instants import in_zone, parsed
+from subsight.store._spark_lists import listed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -238,11 +242,16 @@ class SparkStore(Store):
     @_sql.register
     def _(self, scalar: Text, types: Mapping[str, str]) -> Column:
         value = _column(scalar.column)
-        if types[scalar.column] != "string":
-            return value
-        words = [word.lower() for word in (*MISSING_WORDS, *scalar.missing)]
-        trimmed = _trimmed(value)
-        return F.when(~F.lower(trimmed).isin(words), trimmed)
+        return _text(value, scalar.missing) if types[scalar.column] == "string" else value
+
+    @_sql.register
+    def _(self, scalar: Texts, types: Mapping[str, str]) -> Column:
+        elements = listed(_column(scalar.column), types[scalar.column])
+        return F.filter(F.transform(elements, lambda e: _text(e, scalar.missing)), lambda e: e.isNotNull())
+
+    @_sql.register
+    def _(self, scalar: ListLength, types: Mapping[str, str]) -> Column:
+        return F.array_size(listed(_column(scalar.column), types[scalar.column])).cast("bigint")
 
     @_sql.register
     def _(self, scalar: Number, types: Mapping[str, str]) -> Column:
@@ -255,17 +264,17 @@ class SparkStore(Store):
         if kind == "timestamp":
             instant = value
         elif kind in ("timestamp_ntz", "date"):
-            instant = _in_zone(value.cast("timestamp"), scalar.zone)
+            instant = in_zone(value.cast("timestamp"), scalar.zone)
         elif scalar.pattern in EPOCHS:
             number = _number(scalar.column, types) * EPOCHS[scalar.pattern]
             whole = F.when(number.between(0, LATEST_EPOCH), F.round(number)).cast("bigint")
             instant = F.timestamp_micros(whole)
         elif kind in ("int", "bigint"):  # such as 20240501103000
-            instant = _parsed(value.cast("string"), _grammar(scalar.pattern), scalar.zone)
+            instant = parsed(value.cast("string"), scalar.pattern, scalar.zone)
         elif kind != "string":
             instant = F.lit(None).cast("timestamp")
         else:
-            instant = _parsed(value, _grammar(scalar.pattern), scalar.zone)
+            instant = parsed(value, scalar.pattern, scalar.zone)
         if scalar.milliseconds is None:
             return instant
         # Milliseconds that are missing, no number or decades leave the instant at its own resolution.
@@ -302,7 +311,11 @@ class SparkStore(Store):
 
     @_sql.register
     def _(self, scalar: RecordHash, types: Mapping[str, str]) -> Column:
-        parts = [F.coalesce(_column(c).cast("string"), F.lit(chr(30))) for c in scalar.columns]
+        values = {name: _column(name) for name in scalar.columns}
+        texts = [
+            F.to_json(v) if types[n].startswith("array") else v.cast("string") for n, v in values.items()
+        ]
+        parts = [F.coalesce(text, F.lit(chr(30))) for text in texts]
         return F.md5(F.concat_ws(chr(31), *parts))
 
     @_sql.register
@@ -429,6 +442,12 @@ def _trimmed(value: Column) -> Column:
     return F.when(ascii_only, F.trim(value)).otherwise(F.btrim(value, F.lit(_SPACES)))
 
 
+def _text(value: Column, missing: Sequence[str]) -> Column:
+    words = [word.lower() for word in (*MISSING_WORDS, *missing)]
+    trimmed = _trimmed(value)
+    return F.when(~F.lower(trimmed).isin(words), trimmed)
+
+
 def _typed(native: DataFrame) -> DataFrame:
     """A column of nothing but nulls has no type in Spark, and Parquet wants one."""
     void = {field.name for field in native.schema if field.dataType.simpleString() == "void"}
@@ -455,128 +474,6 @@ def _number(column: str, types: Mapping[str, str]) -> Column:
     plain = F.when(value.rlike(r"^[-+.\deE\s]+$"), value.try_cast("double"))
     grouped = F.when(value.rlike(_GROUPED), F.replace(value, F.lit("_")).try_cast("double"))
     return F.when(F.contains(value, F.lit("_")), grouped).otherwise(plain)
-
-
-class _Grammar(NamedTuple):
-    """How a text becomes `year-month-day hour:minute:second.fraction offset`, which Spark reads."""
-
-    regex: str
-    template: str
-    groups: Mapping[str, int]
-
-
-_MONTHS = (
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-)
-_FIELDS = {
-    "Y": r"[1-9]\d{3}",
-    "y": r"\d{1,2}+",
-    "m": r"\d{1,2}+",
-    "d": r"\d{1,2}+",
-    "H": r"\d{1,2}+",
-    "I": r"1[0-2]|0?[1-9]",
-    "M": r"\d{1,2}+",
-    "S": r"\d{1,2}+",
-    "f": r"\d{1,6}+",
-    "p": "(?i:am|pm)",
-    "b": f"(?i:{'|'.join(name[:3] for name in _MONTHS)})",
-    "B": f"(?i:{'|'.join(_MONTHS)})",
-    "z": r"[+-]\d{2}(?::?\d{2})?",
-}
-_ISO = _Grammar(
-    r"^\s*([1-9]\d{3})[-/](\d{1,2})[-/](\d{1,2})"
-    r"(?:(?:T| +)((?:[01]?\d|2[0-3]):\d{1,2}(?::\d{1,2}(?:\.\d+)?)?)( ?UTC|Z|[+-]\d{2}(?::?\d{2})?)?)?\s*$",
-    "$1-$2-$3 $4$5",
-    {"z": 5},
-)
-
-
-@cache
-def _grammar(pattern: str) -> _Grammar:
-    """Reads a strptime pattern.
-
-    Not as a Java pattern: Java wants padded numbers, knows months by one spelling, and raises where
-    Spark's former parser would have read a text.
-    """
-    if pattern == "iso":
-        return _ISO
-    groups: dict[str, int] = {}
-    regex = ""
-    for token in re.findall(r"%-?.|\s+|.", pattern, re.DOTALL):
-        code = token[-1]
-        if not token.startswith("%") or code == "%":
-            regex += r"\s+" if token.isspace() else re.escape(code)
-            continue
-        if code not in _FIELDS or code in groups:
-            raise ConfigurationError(
-                "a time pattern cannot be read on Spark",
-                found=f"{token} in {pattern}",
-                expected=f"each of these at most once: {', '.join('%' + c for c in _FIELDS)}",
-            )
-        groups[code] = len(groups) + 1
-        regex += f"({_FIELDS[code]})"
-
-    def part(codes: str, otherwise: str) -> str:
-        return next((f"${groups[c]}" for c in codes if c in groups), otherwise)
-
-    year = "" if "y" in groups else part("Y", "1900")
-    month = "@" if groups.keys() & {"b", "B"} else part("m", "1")
-    template = (
-        f"{year}-{month}-{part('d', '1')} "
-        f"{part('HI', '0')}:{part('M', '0')}:{part('S', '0')}.{part('f', '0')}{part('z', '')}"
-    )
-    return _Grammar(rf"^\s*{regex}\s*$", template, groups)
-
-
-def _parsed(value: Column, grammar: _Grammar, zone: str) -> Column:
-    def part(code: str) -> Column:
-        return F.lower(F.regexp_extract(value, grammar.regex, grammar.groups[code]))
-
-    text = F.regexp_replace(value, grammar.regex, grammar.template)
-    if grammar is _ISO:
-        # Spark wants seconds before an offset.
-        text = F.regexp_replace(text, r"( \d+:\d+)((?: ?UTC|Z|[+-][\d:]+)$)", "$1:00$2")
-    if "y" in grammar.groups:
-        year = F.lpad(part("y"), 2, "0")
-        text = F.concat(F.when(year < "69", "20").otherwise("19"), year, text)
-    for code in grammar.groups.keys() & {"b", "B"}:
-        numbers = [F.lit(item) for i, name in enumerate(_MONTHS) for item in (name[:3], str(i + 1))]
-        text = F.replace(text, F.lit("@"), F.create_map(*numbers)[F.substring(part(code), 1, 3)])
-    moment = F.when(value.rlike(grammar.regex), text.try_cast("timestamp"))
-    if "p" in grammar.groups:
-        hour, half_day = F.hour(moment), F.expr("INTERVAL 12 HOURS")
-        moment = (
-            F.when((part("p") == "pm") & (hour < 12), moment + half_day)
-            .when((part("p") == "am") & (hour == 12), moment - half_day)
-            .when(hour <= 12, moment)
-        )
-    if "z" not in grammar.groups:
-        return _in_zone(moment, zone)
-    return F.when(part("z") == "", _in_zone(moment, zone)).otherwise(moment)
-
-
-def _in_zone(moment: Column, zone: str) -> Column:
-    """The instant of a wall-clock time; where a clock shows it twice the later, as DuckDB has it."""
-    if zone == "UTC":
-        return moment
-    first = F.to_utc_timestamp(moment, zone)
-    day = F.expr("INTERVAL 24 HOURS")
-    next_day = first + day
-    offset = F.unix_micros(F.from_utc_timestamp(next_day, zone)) - F.unix_micros(next_day)
-    second = F.timestamp_micros(F.unix_micros(moment) - offset)
-    twice = (second > first) & (F.from_utc_timestamp(second, zone) == moment)
-    return F.when(twice, second).otherwise(first)
 
 
 def _reason(error: BaseException) -> Exception:
