@@ -27,7 +27,8 @@ def definitions() -> str:
             low, high = (f"{v:g}" if v is not None else "" for v in (column.low, column.high))
             span = f"{low} to {high}" if high else f"from {low}" if low else ""
             meaning = column.meaning.replace("{name}", "an application's")
-            lines.append(f"| `{column.name}` | {column.kind} | {column.unit or ''} | {span} | {meaning} |")
+            kind = "list of texts" if column.kind == "texts" else column.kind
+            lines.append(f"| `{column.name}` | {kind} | {column.unit or ''} | {span} | {meaning} |")
         lines.append("")
     lines += ["## Table `profiles`", ""]
     lines += ["One row: a subscriber with its pseudonym, its commonest handset, and these metrics.", ""]

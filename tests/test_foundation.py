@@ -28,7 +28,7 @@ from subsight.errors import (
 from subsight.workspace import Workspace, content_hash
 
 
-@pytest.mark.parametrize("name", ["units", "privacy", "studies.words"])
+@pytest.mark.parametrize("name", ["units", "privacy", "eligibility", "studies.words"])
 def test_examples_in_docstrings(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"subsight.{name}"))
     assert result.attempted > 0

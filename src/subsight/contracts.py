@@ -10,7 +10,8 @@ from subsight.units import unit_of
 
 __all__ = ["Application", "Column", "Contract", "Kind"]
 
-Kind = Literal["text", "float", "integer", "instant", "date", "boolean"]
+Kind = Literal["text", "texts", "float", "integer", "instant", "date", "boolean"]
+"""`texts` is a list of texts."""
 
 
 @dataclass(frozen=True)

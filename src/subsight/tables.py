@@ -8,9 +8,12 @@ from subsight.contracts import Column, Contract
 
 __all__ = [
     "CONTRACTS",
+    "DPI_USAGE",
     "FEEDBACK",
     "FLOWS",
     "LEASES",
+    "OFFERS",
+    "PURCHASES",
     "SESSIONS",
     "SUBSCRIBERS",
     "THROUGHPUT_SHARES",
@@ -211,9 +214,59 @@ USAGE: Final = Contract(
     ),
 )  # fmt: skip
 
+DPI_USAGE: Final = Contract(
+    "dpi_usage",
+    "what deep packet inspection saw of one subscriber in one interval; a subscriber may have several",
+    (
+        Column("subscriber_id", "text", "pseudonym of the MSISDN or customer number", required=True,
+               identifier="subscriber"),
+        Column("policies", "texts", "policies that applied, such as Encrypted; null where nobody knows"),
+        Column("contents", "texts", "kinds of content, such as Video or Web; null where nobody knows"),
+        Column("protocols", "texts", "protocols above IP, such as TCP; null where nobody knows"),
+        Column("applications", "texts", "applications, such as YouTube; null where nobody knows"),
+        Column("ul_bytes", "integer", "volume from the subscriber", 0, required=True),
+        Column("dl_bytes", "integer", "volume towards the subscriber", 0, required=True),
+        Column("session_count", "integer", "sessions of the subscriber", 0),
+        Column("duration_s", "float", "length of the sessions together", 0),
+        Column("subscriber_hash", "integer", "unkeyed 52-bit hash of the identifier: breaks every tie",
+               derived=True, internal=True),
+    ),
+)  # fmt: skip
+
+OFFERS: Final = Contract(
+    "offers",
+    "one offer of the operator's catalogue",
+    (
+        Column("offer_id", "text", "the offer, as the operator calls it", required=True),
+        Column("price", "float", "what it costs, in the operator's currency", 0),
+        Column("data_bytes", "integer", "volume that it allows", 0),
+        Column("valid_from", "instant", "when it begins; null where it always was valid"),
+        Column("valid_to", "instant", "when it is over: no longer part of it, while a date alone is to its "
+               "last hour; null while it goes on"),
+        Column("eligibility", "text", "who may have it: conditions (see mappings.md); null is everybody"),
+        Column("margin", "float", "what the operator earns by it; below 0 where it loses"),
+    ),
+)  # fmt: skip
+
+PURCHASES: Final = Contract(
+    "purchases",
+    "one offer that one subscriber took",
+    (
+        Column("subscriber_id", "text", "pseudonym of the MSISDN or customer number", required=True,
+               identifier="subscriber"),
+        Column("offer_id", "text", "the offer, as the catalogue calls it", required=True),
+        Column("purchased_at", "instant", "when the subscriber took it", required=True),
+        Column("subscriber_hash", "integer", "unkeyed 52-bit hash of the identifier: breaks every tie",
+               derived=True, internal=True),
+    ),
+)  # fmt: skip
+
 THROUGHPUT_SHARES: Final = tuple(
     tuple(column.name for column in _bands(direction, bands))
     for direction, bands in (("dl", _DL_BANDS), ("ul", _UL_BANDS))
 )
 
-CONTRACTS: Final = {contract.name: contract for contract in (SESSIONS, FEEDBACK, SUBSCRIBERS, FLOWS, LEASES)}
+CONTRACTS: Final = {
+    contract.name: contract
+    for contract in (SESSIONS, FEEDBACK, SUBSCRIBERS, FLOWS, LEASES, DPI_USAGE, OFFERS, PURCHASES)
+}

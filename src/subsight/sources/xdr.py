@@ -64,7 +64,7 @@ _RAGGED: Final[dict[str, Callable[[str], bool]]] = {
 """What the engines say of a line that they left out."""
 _TYPES: Final[dict[str, Any]] = {
     "text": nw.String, "float": nw.Float64, "integer": nw.Int64, "date": nw.Date, "boolean": nw.Boolean,
-    "instant": nw.Datetime("us", "UTC"),
+    "instant": nw.Datetime("us", "UTC"), "texts": nw.List(nw.String),
 }  # fmt: skip
 
 
