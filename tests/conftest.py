@@ -111,6 +111,15 @@ def churn_csv() -> Path:
 
 
 @pytest.fixture
+def dpi_parquet() -> Path:
+    """The shared usage of hosts by deep packet inspection."""
+    source = SHARED / "data" / "dpi" / "dpi_usage.parquet"
+    if not source.exists():
+        pytest.skip("the shared data are not here")
+    return source
+
+
+@pytest.fixture
 def labelled_flows() -> Path:
     """The shared flows with labels of inspection."""
     source = SHARED / "data" / "flows" / "labelled_flows.csv"

@@ -19,6 +19,7 @@ from subsight.errors import ConfigurationError, InputError
 from subsight.settings import Settings
 from subsight.sources import (
     captures,
+    dpi_usage,
     feedback,
     files,
     flow_columns,
@@ -26,6 +27,9 @@ from subsight.sources import (
     inspection,
     leases,
     mapping,
+    offer_columns,
+    offers,
+    purchases,
     subscriber_columns,
     subscribers,
     xdr,
@@ -135,12 +139,36 @@ def _leases(given: _Input) -> _Read:
     return _Read(found.reading, found.ragged, _facts(choice, found.decisions), leases.noted)
 
 
+def _usage(given: _Input) -> _Read:
+    choice = given.chosen and inspection.Choice(given.chosen)
+    choice = choice or offer_columns.choose(given.file, "dpi_usage")
+    found = dpi_usage.read(given.store, given.file, choice.mapping, given.settings, given.workspace.key())
+    return _Read(found.reading, found.ragged, _facts(choice, found.decisions))
+
+
+def _offers(given: _Input) -> _Read:
+    choice = given.chosen and inspection.Choice(given.chosen)
+    choice = choice or offer_columns.choose(given.file, "offers")
+    found = offers.read(given.store, given.file, choice.mapping, given.settings)
+    return _Read(found.reading, found.ragged, _facts(choice, found.decisions))
+
+
+def _purchases(given: _Input) -> _Read:
+    choice = given.chosen and inspection.Choice(given.chosen)
+    choice = choice or offer_columns.choose(given.file, "purchases")
+    found = purchases.read(given.store, given.file, choice.mapping, given.settings, given.workspace.key())
+    return _Read(found.reading, found.ragged, _facts(choice, found.decisions), purchases.noted)
+
+
 KINDS: Final[Mapping[str, tuple[str, Callable[[_Input], _Read]]]] = {
     "xdr": ("sessions", _sessions),
     "feedback": ("feedback", _feedback),
     "subscribers": ("subscribers", _subscribers),
     "flows": ("flows", _flows),
     "leases": ("leases", _leases),
+    "usage": ("dpi_usage", _usage),
+    "offers": ("offers", _offers),
+    "purchases": ("purchases", _purchases),
 }
 """By the name that `ingest` takes: the table that the rows go to, and the reader."""
 
@@ -244,7 +272,8 @@ def _ingest_file(
 ) -> Ingested:
     table, read = KINDS[kind]
     is_packed = table == "flows" and captures.kind_of(path) is not None
-    file = None if is_packed else files.recognise(path)
+    # An offer needs no more than its name.
+    file = None if is_packed else files.recognise(path, 1 if kind == "offers" else 2)
     name, content = known_as or (path.name, content_hash(path))
     if existing := workspace.batch(table, content):
         asked = {"identifiers": settings.identifiers, "time_zone": settings.time_zone}
@@ -263,7 +292,6 @@ def _ingest_file(
     if not known_as:
         _refuse_if_mostly_rejected(path, accepted, rejected, reasons, settings, batch, is_table=not unpacked)
     rows = store.read([batch.rows])
-    without = rows.filter(nw.col("subscriber_id").is_null()).select(count=nw.len())
     noted = found.noted(store, rows) if found.noted else {"findings": []}
     told = [finding.to_json() for finding in unpacked.findings] if unpacked else []
     findings = [*told, *found.facts["findings"], *noted.pop("findings")]
@@ -277,13 +305,19 @@ def _ingest_file(
         "records": accepted + rejected,
         "accepted": accepted,
         "rejected": rejected,
-        "without_subscriber_count": int(store.row(without)["count"]),
+        "without_subscriber_count": _without_subscriber(store, rows),
         "identifiers": settings.identifiers,
         "time_zone": settings.time_zone,
         "rejects": reasons,
         "ragged": [{"line": line, "reason": reason} for line, reason in found.ragged[:1000]],
     }
     return Ingested(name, workspace.add(batch, manifest), is_new=True)
+
+
+def _without_subscriber(store: Store, rows: Frame) -> int:
+    if "subscriber_id" not in rows.collect_schema().names():
+        return 0
+    return int(store.row(rows.filter(nw.col("subscriber_id").is_null()).select(count=nw.len()))["count"])
 
 
 def _rejects(store: Store, reading: xdr.Reading, accepted: int) -> Frame:

@@ -66,8 +66,10 @@ def _is_input(name: str) -> bool:
     return name.endswith(_SUFFIXES) or (name.startswith("nfcapd.") and "current" not in name)
 
 
-def recognise(path: Path) -> InputFile:
+def recognise(path: Path, least_columns: int = 2) -> InputFile:
     """Reads enough of a file to say what it is, and all of a compressed one to see that it is whole.
+
+    A text with fewer than `least_columns` in its first line is no table.
 
     Raises:
         InputError: unreadable, empty, header only, truncated, no text, or no table.
@@ -94,7 +96,7 @@ def recognise(path: Path) -> InputFile:
             expected="a whole, readable CSV (plain, gz or zst) or Parquet file",
             do="check the permissions and that the file arrived complete",
         ) from error
-    return _csv(path, head)
+    return _csv(path, head, least_columns)
 
 
 def _parquet(path: Path) -> InputFile:
@@ -139,7 +141,7 @@ def _head(path: Path) -> Iterator[bytes]:
                 pass
 
 
-def _csv(path: Path, head: bytes) -> InputFile:
+def _csv(path: Path, head: bytes, least_columns: int) -> InputFile:
     text, encoding = _decode(path, head)
     lines = [line for line in text.splitlines() if line.strip()]
     # What spreadsheets write for themselves: the delimiter, in a line above the header.
@@ -153,7 +155,7 @@ def _csv(path: Path, head: bytes) -> InputFile:
         )
     delimiter = declared[1] if declared else max(_DELIMITERS, key=lambda d: len(_fields(lines[0], d)))
     header = _fields(lines[0], delimiter)
-    if len(header) < 2:
+    if len(header) < least_columns:
         raise InputError(
             f"{path.name} is no delimited table",
             found=f"a first line without any of the delimiters {_DELIMITERS!r}: {lines[0][:60]!r}",

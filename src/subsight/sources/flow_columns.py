@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping as Map
+from types import MappingProxyType
 from typing import Final
 
 from subsight.contracts import Contract
@@ -14,7 +15,7 @@ from subsight.sources.inspection import Choice
 from subsight.sources.mapping import MappedColumn, Mapping, plain
 from subsight.tables import FLOWS, LEASES
 
-__all__ = ["choose"]
+__all__ = ["by_names", "choose"]
 
 _NAMES: Final[Map[str, str]] = {
     "first_seen_at": "first_seen_utc first_seen first_switched flow_start flowstart start_time start ts "
@@ -68,10 +69,30 @@ def choose(file: InputFile, table: str) -> Choice:
     Raises:
         MappingError: a required column has no name that is known; the error holds a mapping to complete.
     """
-    contract = {"flows": FLOWS, "leases": LEASES}[table]
-    columns = _columns(file, contract)
+    return by_names(file, {"flows": FLOWS, "leases": LEASES}[table], _NAMES, _EPOCHS)
+
+
+def by_names(
+    file: InputFile,
+    contract: Contract,
+    names: Map[str, str],
+    epochs: Map[str, tuple[str, str]] = MappingProxyType({}),
+) -> Choice:
+    """The mapping of a file to a contract: by canonical names, else by others.
+
+    Args:
+        file: what to map.
+        contract: the table.
+        names: by canonical column the other names, in lower case and apart by spaces, the likeliest first.
+        epochs: by a header, in lower case, its column and the pattern of its times.
+
+    Raises:
+        MappingError: a required column has no name that is known; the error holds a mapping to complete.
+    """
+    columns = _columns(file, contract, names, epochs)
     found = {column.name for column in columns}
     is_canonical = all(plain(column.source) == column.name for column in columns)
+    table = contract.name
     mapping = Mapping(
         table if is_canonical else "by name",
         table,
@@ -90,17 +111,19 @@ def choose(file: InputFile, table: str) -> Choice:
     return Choice(mapping, tuple(_told(file, columns, is_canonical)))
 
 
-def _columns(file: InputFile, contract: Contract) -> list[MappedColumn]:
+def _columns(
+    file: InputFile, contract: Contract, names: Map[str, str], epochs: Map[str, tuple[str, str]]
+) -> list[MappedColumn]:
     header = {_key(text): text for text in reversed(file.header)}
     found = []
     for column in contract:
         if column.derived:
             continue
-        epoch = next((h for h in header if _EPOCHS.get(h, ("",))[0] == column.name), None)
-        names = (column.name, *_NAMES.get(column.name, "").split())
-        name = next((n for n in names if n in header), None)
+        epoch = next((h for h in header if epochs.get(h, ("",))[0] == column.name), None)
+        known = (column.name, *names.get(column.name, "").split())
+        name = next((n for n in known if n in header), None)
         if epoch and name != column.name:
-            found.append(MappedColumn(column.name, header[epoch], format=_EPOCHS[epoch][1]))
+            found.append(MappedColumn(column.name, header[epoch], format=epochs[epoch][1]))
         elif name:
             found.append(MappedColumn(column.name, header[name]))
     return found

@@ -11,9 +11,24 @@ from subsight.settings import Settings
 from subsight.sources import xdr
 from subsight.store import Frame, OrderHash, Pseudonym, Scalar, Store
 
-__all__ = ["identifier", "named", "without_point"]
+__all__ = ["as_text", "identifier", "named", "without_point"]
 
 _PSEUDONYM: Final = "^[0-9a-f]{32}$"
+_EXACT: Final = 2.0**53
+
+
+def as_text(source: str, kind: Any, *, is_name: bool) -> Any:
+    """A column as text; engines write a large float each in its own way, so a whole one as an integer.
+
+    A name that is a number is a whole one or none.
+    """
+    value = nw.col(source)
+    if not kind.is_float():
+        return value.cast(nw.String)
+    # Parquet's statistics pass over NaN, and DuckDB leaves out a comparison that they make needless.
+    is_whole = value.is_finite() & (value.abs() < _EXACT) & (value == value.round(0))
+    other = nw.lit(None).cast(nw.String) if is_name else value.cast(nw.String)
+    return nw.when(is_whole).then(value.cast(nw.Int64).cast(nw.String)).otherwise(other)
 
 
 def without_point(text: Any) -> Any:

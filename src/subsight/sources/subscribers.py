@@ -13,12 +13,12 @@ import narwhals as nw
 
 from subsight.errors import MappingError
 from subsight.settings import Settings
-from subsight.sources import identifiers, subscriber_checks, xdr
+from subsight.sources import identifiers, repeats, subscriber_checks, xdr
 from subsight.sources.checks import CONTROL, Decisions
 from subsight.sources.files import InputFile
 from subsight.sources.mapping import Mapping
 from subsight.sources.subscriber_checks import FLAGS, NUMBERS, ROUNDED, TEXTS
-from subsight.store import Digits, Frame, Number, RecordHash, Scalar, Store, Text
+from subsight.store import Digits, Frame, Number, Scalar, Store, Text
 from subsight.tables import SUBSCRIBERS
 from subsight.units import factor
 
@@ -27,6 +27,8 @@ __all__ = ["Read", "read"]
 _TRUE: Final = r"(?i)^(?:1(?:\.0+)?|true|yes)$"
 _FALSE: Final = r"(?i)^(?:0(?:\.0+)?|false|no)$"
 _EXACT: Final = 2.0**53
+_TOLD: Final = [column.name for column in SUBSCRIBERS if not column.derived]
+_RIVAL: Final = "subscriber_id|another row of the subscriber differs"
 _TYPES: Final[dict[str, Any]] = {"text": nw.String, "float": nw.Float64, "boolean": nw.Boolean}
 
 
@@ -62,7 +64,7 @@ def read(
         raise refusal
     frame = identifiers.named(store, _canonical(parsed, places, decisions), settings, key)
     judged = store.keep(frame.with_columns(fault=_fault(places, decisions)))
-    judged = _without_rivals(store, judged)
+    judged = repeats.told(store, judged, "subscriber_id", _TOLD, _RIVAL)
     rows = judged.filter(nw.col("fault").is_null()).select(*(column.name for column in SUBSCRIBERS))
     rejects = judged.filter(~nw.col("fault").is_null()).select("record", "fault", found=_found(places))
     return Read(xdr.Reading(rows, store.keep(rejects)), ragged, decisions)
@@ -90,7 +92,7 @@ def _parsed(store: Store, raw: Frame, places: dict[str, int]) -> Frame:
     """
     types = raw.collect_schema()
     texts = {
-        f"{name}_text": _as_text(f"c{place}", types[f"c{place}"], is_name=name == "subscriber_id")
+        f"{name}_text": identifiers.as_text(f"c{place}", types[f"c{place}"], is_name=name == "subscriber_id")
         for name, place in places.items()
     }
     given: dict[str, Scalar] = {
@@ -113,19 +115,6 @@ def _parsed(store: Store, raw: Frame, places: dict[str, int]) -> Frame:
             columns[f"{name}_given"] = nw.col(f"c{places[name]}").cast(nw.String)
     kept = ["record", "identifier", *places, *(f"{name}_given" for name in places)]
     return frame.with_columns(**columns).select(*(name for name in kept if name != "subscriber_id"))
-
-
-def _as_text(source: str, kind: Any, *, is_name: bool) -> Any:
-    """A column as text; engines write a large float each in its own way, so a whole one as an integer.
-
-    A name that is a number is a whole one or none.
-    """
-    value = nw.col(source)
-    if not kind.is_float():
-        return value.cast(nw.String)
-    is_whole = (value.abs() < _EXACT) & (value == value.round(0))
-    other = nw.lit(None).cast(nw.String) if is_name else value.cast(nw.String)
-    return nw.when(is_whole).then(value.cast(nw.Int64).cast(nw.String)).otherwise(other)
 
 
 # From values to rows
@@ -172,34 +161,6 @@ def _fault(places: dict[str, int], decisions: Decisions) -> Any:
         else:
             reasons.append((number, f"above {column.high:g}", value > column.high))
     return nw.coalesce(*(nw.when(bad).then(nw.lit(f"{where}|{why}")) for where, why, bad in reasons))
-
-
-def _without_rivals(store: Store, judged: Frame) -> Frame:
-    """The rows with a fault where one repeats another, or says something else of the same subscriber."""
-    names = [c.name for c in SUBSCRIBERS if not c.derived]
-    rows = store.derive(judged.filter(nw.col("fault").is_null()), {"row_hash": RecordHash(tuple(names))})
-    alike = store.keep(
-        rows.group_by("subscriber_id")
-        .agg(count=nw.len(), low=nw.col("row_hash").min(), high=nw.col("row_hash").max())
-        .filter(nw.col("count") > 1)
-        .select("subscriber_id", is_disputed=nw.col("low") != nw.col("high"))
-    )
-    if not store.row(alike.select(count=nw.len()))["count"]:
-        return judged
-    rows = store.keep(rows.join(alike, on="subscriber_id", how="inner").select(
-        "record", "subscriber_id", "row_hash", "is_disputed"))  # fmt: skip
-    first = rows.group_by("subscriber_id", "row_hash").agg(first=nw.col("record").min())
-    rows = rows.join(first, on=["subscriber_id", "row_hash"], how="inner")
-    found = rows.select(
-        "record", is_repeat=nw.col("record") > nw.col("first"), is_disputed=nw.col("is_disputed")
-    )
-    joined = judged.join(store.keep(found), on="record", how="left")
-    fault = nw.coalesce(
-        nw.col("fault"),
-        nw.when(nw.col("is_repeat")).then(nw.lit("|identical to an earlier record")),
-        nw.when(nw.col("is_disputed")).then(nw.lit("subscriber_id|another row of the subscriber differs")),
-    )
-    return store.keep(joined.with_columns(fault=fault))
 
 
 def _found(places: dict[str, int]) -> Any:

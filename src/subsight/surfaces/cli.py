@@ -51,7 +51,8 @@ app.command(epilog="Example: subsight status isp")(cli_live.status)
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", "-w", help="Directory that holds everything.")]
 _KINDS = (
     "xdr: data session records; flows: flow records, also files of nfcapd and packet captures; "
-    "leases: who had which address; "
+    "leases: who had which address; usage: what DPI saw of subscribers; offers: a catalogue; "
+    "purchases: who took which offer; "
     "subscribers: one row a subscriber; feedback: survey answers."
 )
 _TABLES = (
