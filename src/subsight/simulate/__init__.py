@@ -15,13 +15,16 @@ from subsight.simulate.operator import (
     TABLE_FAULTS,
     FileFormat,
     FlowNetwork,
+    OfferMarket,
     Operator,
     SimulatedFlows,
+    SimulatedOffers,
     Simulation,
     SubscriberBase,
     SubscriberTable,
     checked,
     checked_base,
+    checked_market,
     checked_network,
 )
 
@@ -30,12 +33,15 @@ __all__ = [
     "FAULTS",
     "TABLE_FAULTS",
     "FlowNetwork",
+    "OfferMarket",
     "Operator",
     "SimulatedFlows",
+    "SimulatedOffers",
     "Simulation",
     "SubscriberTable",
     "simulate",
     "simulate_flows",
+    "simulate_offers",
     "simulate_subscribers",
 ]
 
@@ -104,3 +110,18 @@ def simulate_flows(network: FlowNetwork, output: Path) -> SimulatedFlows:
     from subsight.simulate.flows import write_flows
 
     return write_flows(network, output)
+
+
+def simulate_offers(market: OfferMarket, output: Path) -> SimulatedOffers:
+    """Usage, a catalogue, purchases with a planted response and the truths, in the folder `output`.
+
+    The subscribers are those of a simulated operator of that size. Memory: about 400 bytes a subscriber.
+
+    Raises:
+        ConfigurationError: a knob is out of range.
+        StorageError: the folder cannot be written.
+    """
+    checked_market(market)
+    from subsight.simulate.offers import write_offers
+
+    return write_offers(market, output)

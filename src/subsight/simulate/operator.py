@@ -16,13 +16,16 @@ __all__ = [
     "TABLE_FAULTS",
     "FileFormat",
     "FlowNetwork",
+    "OfferMarket",
     "Operator",
     "SimulatedFlows",
+    "SimulatedOffers",
     "Simulation",
     "SubscriberBase",
     "SubscriberTable",
     "checked",
     "checked_base",
+    "checked_market",
     "checked_network",
 ]
 
@@ -49,6 +52,9 @@ _MOST_DAYS: Final = 366
 _MOST_SEGMENTS: Final = 8
 _MOST_SUBSCRIBERS: Final = 100_000_000
 _MOST_SESSIONS: Final = 2_000_000_000
+# Popular, expired, upcoming and restricted offers, and one that each type prefers beside them.
+_LEAST_OFFERS: Final = 12
+_MOST_OFFERS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -181,6 +187,63 @@ class SimulatedFlows:
     flows: Path
     leases: Path
     truths: Path
+
+
+@dataclass(frozen=True)
+class OfferMarket:
+    """What is planted in usage, offers and purchases.
+
+    `subscribers` are of five types with usage of their own: `type_effect` 1 is clear to see, 0 removes it.
+    Three of the `offers` are popular with everybody; each other one is preferred by one type, whose
+    members buy it e^(2 x `response_effect`) times as often as the others: 0 leaves popularity alone, -1
+    reverses it. Two offers are over before the history of `days` from `starts_on` (UTC) is, one begins
+    after it, and one asks for a downlink volume. `missing` is the share of values of usage left out.
+    """
+
+    subscribers: int = 5_000
+    offers: int = 12
+    days: int = 90
+    seed: int = 7
+    starts_on: date = date(2026, 3, 2)
+    type_effect: float = 1.0
+    response_effect: float = 1.0
+    missing: float = 0.0
+
+
+@dataclass(frozen=True)
+class SimulatedOffers:
+    """The files of a simulated market.
+
+    `usage` is Parquet with the headers that offer systems exchange, one row a subscriber; `offers` is CSV;
+    `purchases` is Parquet in the order of their times, each offer at most once a subscriber. `types` is
+    Parquet: `subscriber_id` (as in the usage), `type`. `truths` is JSON: the knobs; `types` with their
+    shares; by offer its `popularity`; `preferred` offers by type; `probability`, by type and offer, that
+    an eligible subscriber buys it while it is valid; `expired` and `upcoming` offers; `purchase_count`.
+    """
+
+    usage: Path
+    offers: Path
+    purchases: Path
+    types: Path
+    truths: Path
+
+
+def checked_market(market: OfferMarket) -> None:
+    """Refuse knobs that no market can have."""
+    if not 10 <= market.subscribers <= _MOST_SUBSCRIBERS:
+        _refuse("subscribers", market.subscribers, f"10 to {_MOST_SUBSCRIBERS:,}", "choose another number")
+    if not _LEAST_OFFERS <= market.offers <= _MOST_OFFERS:
+        _refuse("offers", market.offers, f"{_LEAST_OFFERS} to {_MOST_OFFERS}", "choose another number")
+    if not 2 <= market.days <= _MOST_DAYS:
+        _refuse("days", market.days, f"2 to {_MOST_DAYS}", "choose another number")
+    if market.seed < 0:
+        _refuse("seed", market.seed, "0 or more", "choose another seed")
+    if not 0 <= market.type_effect <= 1:
+        _refuse("type_effect", market.type_effect, "0 to 1", "1 is the usual effect, 0 removes it")
+    if not -1 <= market.response_effect <= 1:
+        _refuse("response_effect", market.response_effect, "-1 to 1", "1 is the usual effect, 0 removes it")
+    if not 0 <= market.missing <= 1:
+        _refuse("missing", market.missing, "a share from 0 to 1", "write 20 percent as 0.2")
 
 
 def checked_network(network: FlowNetwork) -> None:
