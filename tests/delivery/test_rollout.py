@@ -137,7 +137,7 @@ def test_the_export_of_compose_fills_mariadb(tmp_path: Path) -> None:
 
     made = simulate(Operator(subscribers=300, sessions=2400), tmp_path / "simulated")
     insight = Insight.open(tmp_path / "workspace", create=True)
-    insight.run(made.sessions)
+    insight.run(made.sessions, studies=["satisfaction"])
     services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
     database = services["mariadb"]["environment"]
     user, name, password = database["MARIADB_USER"], "subsight_compose", "pass w0rd/#@"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -158,19 +159,26 @@ def test_calibration_by_hand() -> None:
 
 
 @pytest.fixture(scope="module")
-def surveyed(tmp_path_factory: pytest.TempPathFactory) -> tuple[subsight.Insight, Simulation]:
+def silent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Simulation]:
+    """A workspace whose subscribers were not asked yet, to be copied, and what they would answer."""
     folder = tmp_path_factory.mktemp("surveyed")
     made = simulate(Operator(subscribers=4000, sessions=60_000, seed=11), folder / "operator")
-    insight = subsight.open(folder / "ws")
-    insight.run(made.sessions, studies=["satisfaction"])
-    insight.ingest(made.feedback, kind="feedback")
-    return insight, made
+    subsight.open(folder / "ws").run(made.sessions, studies=["satisfaction"])
+    return folder / "ws", made
+
+
+def surveyed(silent: Path, folder: Path, answers: Path) -> subsight.Insight:
+    shutil.copytree(silent, folder, symlinks=True)
+    insight = subsight.open(folder)
+    insight.ingest(answers, kind="feedback")
+    return insight
 
 
 def test_the_planted_drivers_of_the_answers_are_recovered(
-    surveyed: tuple[subsight.Insight, Simulation],
+    silent: tuple[Path, Simulation], tmp_path: Path
 ) -> None:
-    insight, made = surveyed
+    _, made = silent
+    insight = surveyed(silent[0], tmp_path / "ws", made.feedback)
     assert [t.version.name for t in training.train(insight.workspace, insight.settings)] == [
         "identity", "behaviour", "feedback",
     ]  # fmt: skip
@@ -218,13 +226,9 @@ def test_answers_without_a_driver_find_none(tmp_path: Path, monkeypatch: pytest.
     assert beside["gain_low"] < 0 < beside["gain_high"]
 
 
-def test_too_few_answers_train_no_model(
-    surveyed: tuple[subsight.Insight, Simulation], tmp_path: Path
-) -> None:
-    _, made = surveyed
-    other = subsight.open(tmp_path / "ws")
-    other.run(made.sessions, studies=["satisfaction"])
-    arrow_csv.write_csv(arrow_csv.read_csv(made.feedback).slice(0, 20), tmp_path / "few.csv")
-    other.ingest(tmp_path / "few.csv", kind="feedback")
+def test_too_few_answers_train_no_model(silent: tuple[Path, Simulation], tmp_path: Path) -> None:
+    few = arrow_csv.read_csv(silent[1].feedback).slice(0, 20)
+    arrow_csv.write_csv(few, tmp_path / "few.csv")
+    other = surveyed(silent[0], tmp_path / "ws", tmp_path / "few.csv")
     trained = training.train(other.workspace, other.settings)
     assert [t.version.name for t in trained] == ["identity", "behaviour"]

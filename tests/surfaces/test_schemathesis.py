@@ -40,7 +40,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A published run with segments, a champion of each model, and a look at them."""
     folder = tmp_path_factory.mktemp("schemathesis")
     made = simulate(Operator(subscribers=1000, sessions=6000), folder / "operator")
-    Insight.open(folder / "ws").run(made.sessions)
+    Insight.open(folder / "ws").run(made.sessions, studies=["satisfaction"])
     workspace, settings = Workspace.open(folder / "ws"), load()
     ingest(workspace, [made.feedback], settings, kind="feedback")
     add(workspace.run(), first=pseudonym("999000000000", workspace.key()))

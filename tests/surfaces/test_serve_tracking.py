@@ -29,7 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A run and models from it, and nothing copied anywhere yet."""
     folder = tmp_path_factory.mktemp("operator")
     made = simulate(Operator(subscribers=600, sessions=5_000, seed=5), folder / "made")
-    Insight.open(folder / "ws").run(made.sessions)
+    Insight.open(folder / "ws").run(made.sessions, studies=["satisfaction"])
     workspace = Workspace.open(folder / "ws")
     train(workspace, load())
     return workspace
