@@ -192,3 +192,10 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     else:
         with open_store("duckdb", memory="1GB") as opened:
             yield opened
+
+
+@pytest.fixture(scope="module")
+def duck() -> Iterator[Store]:
+    """One store for a module's tests, which all read files of their own."""
+    with open_store("duckdb", memory="1GB") as opened:
+        yield opened

@@ -411,10 +411,12 @@ def test_names_survive_ten_refits_of_a_real_table() -> None:
         name: np.array([float(row[source] or "nan") * factor for row in rows])
         for name, (source, factor) in zip(NUMBERS, factors.items(), strict=True)
     }
-    first = fitted(columns)
     assert len(rows) == 72_274
-    assert first["fit"]["rows"] + first["fit"]["lacking_rows"] == len(rows)
-    assert min(_ten_refits(columns, first, len(rows))) > 0.95
+    # Every fourth: the fewer there are, the more a resample differs from what it was drawn of.
+    columns = {name: values[::4] for name, values in columns.items()}
+    first, taken = fitted(columns), len(columns[NUMBERS[0]])
+    assert first["fit"]["rows"] + first["fit"]["lacking_rows"] == taken
+    assert min(_ten_refits(columns, first, taken)) > 0.95
 
 
 # In the engine
