@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -90,6 +89,12 @@ def map_minisom(
     return np.array([row * columns + column for column, row in map(som.winner, values)])
 
 
+def peak_memory() -> float:
+    """Of this process, in GB; ru_maxrss would begin with its parent's."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split("VmHWM:")[1].split()[0]) / 1e6
+
+
 def work(asked: argparse.Namespace) -> None:
     """One measurement, in this process: its result as a file, its seconds and memory on stdout."""
     values = np.load(asked.folder / f"{asked.data}.npy")
@@ -111,13 +116,13 @@ def work(asked: argparse.Namespace) -> None:
 
     import subsight.models.som  # noqa: F401
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     begin, cpu = time.perf_counter(), time.process_time()
     found = tasks[asked.only]()
     seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    cost = {"seconds": seconds, "cpu": cpu, "peak": peak_memory(), "before": before}
     np.save(asked.folder / "found.npy", found)
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak / 1e6, "before": before / 1e6}))
+    print(json.dumps(cost))
 
 
 def measured(
