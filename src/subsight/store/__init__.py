@@ -2,13 +2,14 @@
 
 A store opens tables as Narwhals lazy frames, keeps intermediates, and writes Parquet. What Narwhals
 lacks on a lazy engine is a `Scalar`: a small description that each engine turns into its own words.
-Rows leave it twice only: a bounded sample (`arrow`) and small answers (`rows`).
+Rows leave it twice only: a bounded sample (`arrow`) and small answers (`rows`); `map_batches` lets a
+function see them in passing.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -277,6 +278,23 @@ class Store(ABC):
         """Exact quantiles of several columns in one pass, by linear interpolation of the observed values.
 
         Per column one number a level, all null where nothing was observed.
+        """
+
+    @abstractmethod
+    def united(self, frame: Frame, by: str, lists: Sequence[str], sums: Sequence[str], same: str) -> Frame:
+        """One row a value of `by`: lists with each text of its rows once, sorted; `sums` added up.
+
+        What is null in all rows stays null. Of `same`, which does not differ within a value, one is kept.
+        """
+
+    @abstractmethod
+    def map_batches(
+        self, frame: Frame, function: Callable[[pa.Table], pa.Table], schema: pa.Schema, rows: int = 50_000
+    ) -> Frame:
+        """What a function of Arrow tables makes of the rows, at most `rows` of them at once, computed now.
+
+        For what no expression can say. Which rows come together, and in which process, is the engine's
+        choice: the function must make the same of a row whatever stands beside it. Its tables have `schema`.
         """
 
     @abstractmethod

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import singledispatchmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,6 +237,34 @@ class DuckDBStore(Store):
         )
         row = self.row(nw.from_native(frame.to_native().aggregate(wanted)))
         return {name: row[name] or [None] * len(levels) for name in columns}
+
+    def united(self, frame: Frame, by: str, lists: Sequence[str], sums: Sequence[str], same: str) -> Frame:
+        relation = frame.to_native()
+        types = dict(zip(relation.columns, (str(t) for t in relation.types), strict=True))
+        found = [_quote(by), f"min({_quote(same)}) AS {_quote(same)}"]
+        for name in map(_quote, lists):
+            texts = f"flatten(list({name}) FILTER ({name} IS NOT NULL))"
+            found.append(f"list_sort(list_distinct({texts})) AS {name}")
+        for name in sums:
+            found.append(f"CAST(sum(CAST({_quote(name)} AS DOUBLE)) AS {types[name]}) AS {_quote(name)}")
+        return self.keep(nw.from_native(relation.aggregate(", ".join(found), _quote(by))))
+
+    def map_batches(
+        self, frame: Frame, function: Callable[[pa.Table], pa.Table], schema: pa.Schema, rows: int = 50_000
+    ) -> Frame:
+        name = f"kept_{next(self._numbers)}"
+        # Another cursor, as the rows are still being read on the first.
+        beside = self._connection.cursor()
+        try:
+            beside.from_arrow(schema.empty_table()).create(name)
+            for batch in frame.to_native().to_arrow_reader(rows):
+                made = function(pyarrow.Table.from_batches([batch])).cast(schema)
+                beside.from_arrow(made).insert_into(name)
+        except duckdb.Error as error:
+            raise _failed(error) from error
+        finally:
+            beside.close()
+        return nw.from_native(self._connection.table(name))
 
     def from_arrow(self, table: pa.Table) -> Frame:
         return self.keep(nw.from_native(self._connection.from_arrow(table)))

@@ -196,6 +196,33 @@ class SparkStore(Store):
         row = self.row(nw.from_native(frame.to_native().selectExpr(*wanted)))
         return {name: row[name] or [None] * len(levels) for name in columns}
 
+    def united(self, frame: Frame, by: str, lists: Sequence[str], sums: Sequence[str], same: str) -> Frame:
+        native = frame.to_native()
+        types = {field.name: field.dataType.simpleString() for field in native.schema}
+        found = [F.min(_column(same)).alias(same)]
+        for name in lists:
+            texts = F.array_sort(F.array_distinct(F.flatten(F.collect_list(_column(name)))))
+            found.append(F.when(F.count(_column(name)) > 0, texts).alias(name))
+        for name in sums:
+            found.append(F.sum(_column(name).cast("double")).cast(types[name]).alias(name))
+        return self.keep(nw.from_native(native.groupBy(_column(by)).agg(*found)))
+
+    def map_batches(
+        self, frame: Frame, function: Callable[[pa.Table], pa.Table], schema: pa.Schema, rows: int = 50_000
+    ) -> Frame:
+        source, target = self._new_file(), self._new_file()
+        target.mkdir()
+        task = _mapping(function, schema, rows, target)
+        try:
+            _typed(frame.to_native()).write.parquet(f"file:{source}")
+            parts = [str(path) for path in sorted(source.glob("part-*.parquet"))]
+            self._spark.sparkContext.parallelize(parts, max(len(parts), 1)).foreach(task)
+        except (PySparkException, Py4JError) as error:
+            raise _failed(_reason(error)) from error
+        finally:
+            shutil.rmtree(source, ignore_errors=True)
+        return self._read_own(target)
+
     def from_arrow(self, table: pa.Table) -> Frame:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -426,6 +453,23 @@ def _staging(
             return store.ragged_lines()
 
     return stage
+
+
+def _mapping(
+    function: Callable[[pa.Table], pa.Table], schema: pa.Schema, rows: int, target: Path
+) -> Callable[[str], None]:
+    """A task that maps one part of a frame into a file of its own: Spark's own way would want pandas."""
+
+    def map_part(part: str) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = target / Path(part).name
+        with pq.ParquetFile(part) as source, pq.ParquetWriter(path, schema) as writer:
+            for batch in source.iter_batches(rows):
+                writer.write_table(function(pa.Table.from_batches([batch])).cast(schema))
+
+    return map_part
 
 
 def _column(name: str) -> Column:
