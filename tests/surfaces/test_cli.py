@@ -558,6 +558,27 @@ def test_flows_and_leases_are_simulated_ingested_run_and_exported(subsight: Comm
     _explained(subsight("simulate", folder, "--flows", "3"), 2, "flows", "28 (one a day) or more")
 
 
+def test_usage_offers_and_purchases_are_simulated_and_ingested(subsight: Command, tmp_path: Path) -> None:
+    folder, workspace = tmp_path / "op", tmp_path / "ws"
+    said = subsight("simulate", folder, "--subscribers", "300", "--sessions", "300", "--offers", "14")
+    files = {"usage": "dpi_usage.parquet", "offers": "offers.csv", "purchases": "purchases.parquet"}
+    assert said.out.splitlines()[2:] == [f"{kind:9} {folder / name}" for kind, name in files.items()]
+    bought = pq.read_table(folder / "purchases.parquet").num_rows
+    counts = {"usage": 300, "offers": 14, "purchases": bought}
+    for kind, name in files.items():
+        said = subsight("ingest", kind, folder / name, "--workspace", workspace)
+        assert said.out.splitlines()[0] == f"{name}: read, {counts[kind]} accepted, 0 rejected"
+    # Those who bought are those whose sessions, usage and purchases there are.
+    numbers = set(pq.read_table(folder / "truth" / "subscribers.parquet")["msisdn"].to_pylist())
+    assert set(pq.read_table(folder / "dpi_usage.parquet")["SubscriberID"].to_pylist()) == numbers
+    assert set(pq.read_table(folder / "purchases.parquet")["subscriber_id"].to_pylist()) <= numbers
+    said = subsight("simulate", tmp_path / "none", "--subscribers", "60", "--sessions", "60", "--offers", "0")
+    assert (said.code, len(said.out.splitlines())) == (0, 2)
+    assert not (tmp_path / "none" / "offers.csv").exists()
+    _explained(subsight("simulate", tmp_path / "few", "--offers", "3"), 2, "offers", "12 to 100")
+    assert not (tmp_path / "few").exists()
+
+
 def _seen(flows: Path, leases: Path) -> set[str]:
     """Numbers of those who had the customer's address of a flow on its day."""
     with leases.open(newline="") as file:

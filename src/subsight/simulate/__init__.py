@@ -7,7 +7,9 @@ the quality effects: operators that differ in `handset_effect` alone differ in w
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from subsight.simulate.operator import (
     APPLICATIONS,
@@ -19,6 +21,7 @@ from subsight.simulate.operator import (
     Operator,
     SimulatedFlows,
     SimulatedOffers,
+    SimulatedResponses,
     Simulation,
     SubscriberBase,
     SubscriberTable,
@@ -26,7 +29,11 @@ from subsight.simulate.operator import (
     checked_base,
     checked_market,
     checked_network,
+    checked_responses,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = [
     "APPLICATIONS",
@@ -37,11 +44,13 @@ __all__ = [
     "Operator",
     "SimulatedFlows",
     "SimulatedOffers",
+    "SimulatedResponses",
     "Simulation",
     "SubscriberTable",
     "simulate",
     "simulate_flows",
     "simulate_offers",
+    "simulate_responses",
     "simulate_subscribers",
 ]
 
@@ -125,3 +134,41 @@ def simulate_offers(market: OfferMarket, output: Path) -> SimulatedOffers:
     from subsight.simulate.offers import write_offers
 
     return write_offers(market, output)
+
+
+def simulate_responses(
+    market: OfferMarket,
+    simulated: SimulatedOffers,
+    recommendations: pa.Table,
+    output: Path,
+    *,
+    starts_at: datetime,
+    days: int = 14,
+    organic: float = 0.3,
+    seed: int,
+    key: bytes | None = None,
+) -> SimulatedResponses:
+    """What the subscribers of a market buy in `days` after they were shown offers, in the folder `output`.
+
+    One who is shown an offer buys it with the planted probability of type and offer, one who is not with
+    `organic` times that: at most once, at even chance within the part of the window in which it is valid.
+    Nobody buys what is not valid in the window or not for them, shown or not; whose volume the usage leaves
+    out does not meet a condition on it. Rank and history change nothing. The draws do not depend on what is
+    shown: recommendations that differ for one subscriber differ in the purchases of that one alone.
+
+    Args:
+        market, simulated: what `simulate_offers` was given and wrote.
+        recommendations: `subscriber_id` (as in the usage; with `key` its pseudonym under that key) and
+            `offer_id`; a pair that is there twice is shown once, other columns are ignored.
+        starts_at: when the offers are shown.
+
+    Raises:
+        ConfigurationError: a knob is out of range, or the files are of another market.
+        InputError: recommendations lack a column, or name subscribers or offers of no market.
+        StorageError: the folder cannot be written.
+    """
+    checked_responses(starts_at, days, organic, seed)
+    from subsight.simulate.responses import Window, write_responses
+
+    window = Window(starts_at, days, organic, seed)
+    return write_responses(market, simulated, recommendations, output, window, key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -20,6 +20,7 @@ __all__ = [
     "Operator",
     "SimulatedFlows",
     "SimulatedOffers",
+    "SimulatedResponses",
     "Simulation",
     "SubscriberBase",
     "SubscriberTable",
@@ -27,6 +28,7 @@ __all__ = [
     "checked_base",
     "checked_market",
     "checked_network",
+    "checked_responses",
 ]
 
 FileFormat = Literal["parquet", "csv"]
@@ -228,6 +230,20 @@ class SimulatedOffers:
     truths: Path
 
 
+@dataclass(frozen=True)
+class SimulatedResponses:
+    """The files of what was bought after offers were recommended.
+
+    `purchases` is Parquet like those of the market, by clear identifiers, in the order of their times.
+    `truths` is JSON: the knobs; `probability`, by type and offer, that one who is shown it buys; of
+    `shown` and of `not_shown` pairs of a subscriber and an offer, how many there are, the purchases that
+    are to be expected of them and those that came.
+    """
+
+    purchases: Path
+    truths: Path
+
+
 def checked_market(market: OfferMarket) -> None:
     """Refuse knobs that no market can have."""
     if not 10 <= market.subscribers <= _MOST_SUBSCRIBERS:
@@ -244,6 +260,18 @@ def checked_market(market: OfferMarket) -> None:
         _refuse("response_effect", market.response_effect, "-1 to 1", "1 is the usual effect, 0 removes it")
     if not 0 <= market.missing <= 1:
         _refuse("missing", market.missing, "a share from 0 to 1", "write 20 percent as 0.2")
+
+
+def checked_responses(starts_at: datetime, days: int, organic: float, seed: int) -> None:
+    """Refuse knobs that no responses can have."""
+    if starts_at.tzinfo is None:
+        _refuse("starts_at", starts_at.isoformat(), "a time with its zone", "add tzinfo, such as UTC")
+    if not 1 <= days <= _MOST_DAYS:
+        _refuse("days", days, f"1 to {_MOST_DAYS}", "choose another number")
+    if not 0 <= organic <= 1:
+        _refuse("organic", organic, "a share from 0 to 1", "write 30 percent as 0.3")
+    if seed < 0:
+        _refuse("seed", seed, "0 or more", "choose another seed")
 
 
 def checked_network(network: FlowNetwork) -> None:

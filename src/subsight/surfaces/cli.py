@@ -126,12 +126,23 @@ def simulate(
     flows: Annotated[
         int, typer.Option("--flows", min=0, help="Also so many flows of theirs, and leases of addresses.")
     ] = 0,
+    offers: Annotated[
+        int, typer.Option("--offers", min=0, help="Also their usage, so many offers (12 to 100), purchases.")
+    ] = 0,
 ) -> None:
     """Make a synthetic operator with planted truths: sessions, segments, bad cells and handsets.
 
     Of flows: who grows in video, leaves or moves to the night in the last week, and the busy hour.
+    Of offers: which types of usage there are, and which offers each of them prefers.
     """
-    from subsight.simulate import FlowNetwork, Operator, simulate_flows, simulate_subscribers
+    from subsight.simulate import (
+        FlowNetwork,
+        OfferMarket,
+        Operator,
+        simulate_flows,
+        simulate_offers,
+        simulate_subscribers,
+    )
     from subsight.simulate import simulate as make
 
     if file_format not in ("parquet", "csv"):
@@ -141,7 +152,11 @@ def simulate(
         cell_effect=cell_effect, segment_effect=segment_effect, faults=faults,
     )  # fmt: skip
     with shown_progress() as progress:
-        if flows:  # first: what cannot be is then refused before anything is written
+        # These first: what cannot be is then refused before anything is written.
+        if offers:
+            progress("simulating offers")
+            market = simulate_offers(OfferMarket(subscribers=subscribers, offers=offers, seed=seed), output)
+        if flows:
             progress("simulating flows")
             network = simulate_flows(FlowNetwork(subscribers=subscribers, flows=flows, seed=seed), output)
         made = make(
@@ -155,6 +170,8 @@ def simulate(
         print(f"customers {customers.table}")
     if flows:
         print(f"flows     {network.flows}\nleases    {network.leases}\nhabits    {network.truths}")
+    if offers:
+        print(f"usage     {market.usage}\noffers    {market.offers}\npurchases {market.purchases}")
 
 
 @app.command(epilog="Example: subsight inspect telcom_data.csv --write-mapping vendor.toml")
