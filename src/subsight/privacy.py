@@ -166,9 +166,9 @@ def suppress(
     """Rows with the numbers of small groups blanked, and how many rows that were.
 
     A row with fewer than `minimum` subscribers keeps its labels (text, flags, cluster, hour,
-    decile and rank numbers) and loses its other numbers. Where only one row is blanked, of the table
-    or of those that share a label (an application, a cluster, an hour), the next smallest of them is
-    blanked too: a total would reveal it.
+    decile and rank numbers, where a node lies) and loses its other numbers. Where only one row is
+    blanked, of the table or of those that share a label (an application, a cluster, an hour), the next
+    smallest of them is blanked too: a total would reveal it.
     """
     sizes = [row[group_size] for row in rows]
     small = {i for i, size in enumerate(sizes) if size is not None and 0 < size < minimum}
@@ -200,7 +200,9 @@ def _families(rows: Sequence[Mapping[str, Any]]) -> list[set[int]]:
 
 _TELLING: Final = ("busy_hour", "top_hour", "peak_hour")
 """Texts that say when something was used: of a small group that is about a person."""
-_LABELS: Final = ("cluster", "hour", "decile", "rank", "bin_low", "bin_high")
+_LABELS: Final = (
+    "cluster", "hour", "decile", "rank", "bin_low", "bin_high", "node", "node_x", "node_y",
+)  # fmt: skip
 
 
 def _blank(row: Mapping[str, Any]) -> dict[str, Any]:

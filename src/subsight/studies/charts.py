@@ -5,12 +5,26 @@ The data are the answer's rows; colours, fonts and sizes belong to the surface t
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from subsight.units import unit_of
 
-__all__ = ["bars", "below", "facet", "flows", "heat", "histogram", "intervals", "layers", "lines", "points"]
+__all__ = [
+    "bars",
+    "below",
+    "facet",
+    "flows",
+    "grid",
+    "heat",
+    "histogram",
+    "intervals",
+    "layers",
+    "lines",
+    "points",
+]
 
 Spec = dict[str, Any]
 _TITLES = {"bytes": "bytes", "ms": "ms", "s": "seconds", "kbps": "kbps", "bps": "bps", "share": "share"}
@@ -263,6 +277,87 @@ def intervals(category: str, value: str, low: str, high: str) -> Spec:
             {"mark": point, "encoding": {"x": across, "y": names}},
         ]
     }
+
+
+_TALLEST: Final = 0.72
+"""Height of a map over its width: a narrow one gets room on both sides instead."""
+_CORNERS: Final = {"hexagonal": (6, math.sqrt(1 / 3), 0.0), "rectangular": (4, math.sqrt(0.5), math.pi / 4)}
+"""Corners of a cell, their distance from its centre in steps, and the first one's angle from the top."""
+_SQUARES: Final = {"symbolType": "square", "symbolSize": 110}
+_KINDS: Final = 7
+"""Names that have a colour of their own on a map."""
+
+
+def grid(
+    x: str,
+    y: str,
+    value: str,
+    *,
+    topology: str,
+    columns: int,
+    rows: int,
+    names: Sequence[str] | None = None,
+    reach: float | None = None,
+) -> Spec:
+    """The nodes of a map in their places, as hexagons or squares that touch, coloured by a quantity.
+
+    `names` colours by texts instead, those beyond the seventh as one; `reach` by a quantity from
+    -`reach` over 0 to `reach`. x goes right and y down, in steps; the rows of hexagons are sqrt(3) / 2
+    apart and every other one is half a step to the right. A node without a value is an outline.
+    """
+    count, radius, turn = _CORNERS[topology]
+    angle = f"(2 * PI * datum.corner / {count} + {turn:.6f})"
+    steps: list[Spec] = [
+        {"calculate": f"sequence(0, {count})", "as": "corner"},
+        {"flatten": ["corner"]},
+        {"calculate": f"datum.{x} + {radius:.6f} * sin{angle}", "as": "across"},
+        {"calculate": f"datum.{y} - {radius:.6f} * cos{angle}", "as": "down"},
+    ]
+    spans = _map_spans(topology, columns, rows, radius)
+    encoding: Spec = {
+        channel: {"field": field, "type": "quantitative", "axis": None, "scale": scale}
+        for channel, field, scale in (
+            ("x", "across", {"domain": spans[0], "nice": False, "zero": False}),
+            ("y", "down", {"domain": spans[1], "nice": False, "zero": False, "reverse": True}),
+        )
+    }
+    encoding |= {
+        "detail": [{"field": x}, {"field": y}],
+        "order": {"field": "corner", "type": "quantitative"},
+    }
+    mark: Spec = {"type": "line", "interpolate": "linear-closed", "strokeWidth": 0.5, "style": "node"}
+    inside: Spec = {
+        "transform": [{"filter": f"isValid(datum[{json.dumps(value)}])"}],
+        "mark": mark | {"filled": True},
+        "encoding": {"color": _node_colour(value, names, reach)},
+    }
+    if names is not None and len(names) > _KINDS:
+        held, said = json.dumps(list(names[:_KINDS])), f"datum[{json.dumps(value)}]"
+        inside["transform"].append(
+            {"calculate": f"indexof({held}, {said}) < 0 ? 'others' : {said}", "as": value}
+        )
+    return {"transform": steps, "encoding": encoding, "layer": [{"mark": mark}, inside]}
+
+
+def _map_spans(topology: str, columns: int, rows: int, radius: float) -> tuple[list[float], list[float]]:
+    """From where to where a map reaches, across and down."""
+    is_shifted = topology == "hexagonal" and rows > 1
+    down = (rows - 1) * (math.sqrt(0.75) if topology == "hexagonal" else 1.0)
+    margin = radius if topology == "hexagonal" else 0.5
+    left, right, height = -0.5, columns - 0.5 + 0.5 * is_shifted, down + 2 * margin
+    spare = max(0.0, height / _TALLEST - (right - left)) / 2
+    return [left - spare, right + spare], [-margin, down + margin]
+
+
+def _node_colour(value: str, names: Sequence[str] | None, reach: float | None) -> Spec:
+    colour: Spec = {"field": value, "type": "quantitative", "title": _title(value)}
+    if names is not None:
+        shown = list(names) if len(names) <= _KINDS else [*names[:_KINDS], "others"]
+        return colour | {"type": "nominal", "sort": shown, "scale": {"domain": shown}, "legend": _SQUARES}
+    if reach is None:
+        return colour | {"scale": {"scheme": "blues"}}
+    ends: Spec = {"scheme": "blueorange", "domain": [-reach, reach], "domainMid": 0, "clamp": True}
+    return colour | {"scale": ends}
 
 
 def below(*specs: Spec) -> Spec:

@@ -20,6 +20,7 @@ __all__ = ["page"]
 _ORDER: Final = ("memo", "overview", "engagement", "experience", "satisfaction", "segments")
 _TITLES: Final = {
     "memo": "Decision memo", "rfm": "Recency, frequency and usage", "trends": "Micro-trends",
+    "offers": "Next-best offers", "recommendations": "Offers to subscribers",
 }  # fmt: skip
 _OPEN_ROWS: Final = 12
 _LONG: Final = 90

@@ -54,6 +54,7 @@ _CONFIG: Final[Spec] = {
     "point": {"size": 44, "opacity": 0.8},
     "text": {"color": _INK, "fontSize": 12},
     "rule": {"color": _MUTED, "strokeDash": [4, 3]},
+    "style": {"node": {"stroke": _LINE, "color": _LINE}},
     "axis": {
         "labelColor": _MUTED, "titleColor": _INK,
         "domainColor": _LINE, "tickColor": _LINE, "gridColor": _GRID,
@@ -97,10 +98,13 @@ _BOLD: Final = 8.0
 """Pixels of a letter of a label and of a heading."""
 _LABELS: Final = 220
 """Pixels for the labels of a discrete y axis; the longest names of handsets need that much."""
+_BETWEEN: Final = 16
+"""Pixels between small multiples."""
 _TITLES: Final = {
     "session_count": "sessions", "subscriber_count": "subscribers",
     "session_share": "share of sessions", "subscriber_share": "share of subscribers",
-    "is_fill": "fill value",
+    "is_fill": "fill value", "node_count": "nodes", "first_offer_id": "first choice",
+    "difference_z": "z units from the mean",
 }  # fmt: skip
 # What a fold of columns calls its halves; the facet's header or the legend's labels say more.
 _SAYS_NOTHING: Final = frozenset({"value", "values", "kind", "lower"})
@@ -324,7 +328,19 @@ def _size(spec: Spec, rows: Rows) -> None:
     spec["width"] = WIDTH
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     spec["height"] = _height(encodings, rows, step=24, plain=250)
+    if (aspect := _aspect(encodings)) is not None:
+        spec["height"] = round(aspect * (WIDTH - 18))
     _turn_labels(encodings, rows, WIDTH - 70)
+
+
+def _aspect(encodings: Spec) -> float | None:
+    """Height over width of a map, of which a step is as long down as across; None of any other chart."""
+    ends = [encodings.get(channel, {}).get("scale", {}).get("domain") for channel in ("x", "y")]
+    has_axes = any(encodings.get(channel, {}).get("axis", {}) is not None for channel in ("x", "y"))
+    if has_axes or None in ends:
+        return None
+    (left, right), (top, bottom) = ends
+    return float((bottom - top) / (right - left))
 
 
 def _height(encodings: Spec, rows: Rows, *, step: int, plain: int) -> Any:
@@ -354,6 +370,11 @@ def _turn_labels(encodings: Spec, rows: Rows, width: int) -> None:
 def _size_facets(spec: Spec, rows: Rows) -> None:
     inner = spec["spec"]
     encodings = _encodings(inner)
+    if (aspect := _aspect(encodings)) is not None:
+        inner["width"] = WIDTH // spec["columns"] - _BETWEEN
+        inner["height"] = round(aspect * inner["width"])
+        spec["spacing"] = _BETWEEN
+        return
     discrete = encodings.get("y", {}).get("type") in _DISCRETE
     count = len(_distinct(spec["facet"], rows))
     columns = 1 if discrete else min(2, spec.get("columns", 2), max(1, count))
@@ -367,7 +388,7 @@ def _size_facets(spec: Spec, rows: Rows) -> None:
     else:
         inner["width"] = WIDTH // columns - (75 if free else 75 // columns + 12)
     inner["height"] = _height(encodings, rows, step=20, plain=130 if columns > 1 else 180)
-    spec["spacing"] = 16
+    spec["spacing"] = _BETWEEN
     _turn_labels(encodings, rows, inner["width"])
 
 

@@ -22,7 +22,7 @@ __all__ = [
 _ABBREVIATIONS: Final = {
     "dl": "downlink", "ul": "uplink", "rtt": "RTT", "tcp": "TCP", "http": "HTTP", "msisdn": "MSISDN",
     "imsi": "IMSI", "imei": "IMEI", "tac": "TAC", "pca": "PCA", "iqr": "IQR", "r2": "R²", "mae": "MAE",
-    "rfm": "RFM", "p95": "95th percentile", "icmp": "ICMP",
+    "rfm": "RFM", "p95": "95th percentile", "icmp": "ICMP", "ndcg": "NDCG",
     "app": "", "id": "", "at": "", "google": "Google", "youtube": "YouTube", "netflix": "Netflix",
 }  # fmt: skip
 _SUFFIXES: Final = frozenset({"bytes", "kilobytes", "days", "ms", "s", "kbps", "bps", "at"})
