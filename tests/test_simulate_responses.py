@@ -154,6 +154,11 @@ def test_nothing_is_bought_outside_the_window_or_outside_the_offers_validity(
     over = [row["purchased_at"] for row in purchases if row["offer_id"] in truths["expired"]]
     assert len(over) > 10
     assert all(first <= at < ends for at in over)
+    # The end in the catalogue is the last day of the offer.
+    _, purchases, _ = respond(simulated, shown, tmp_path / "d", starts_at=ends - timedelta(days=1))
+    over = [row["purchased_at"] for row in purchases if row["offer_id"] in truths["expired"]]
+    assert len(over) > 10
+    assert all(ends - timedelta(days=1) <= at < ends for at in over)
 
 
 def test_the_same_seed_is_the_same_and_what_others_are_shown_changes_nothing(

@@ -104,6 +104,17 @@ def test_the_ideal_ranking_is_as_long_as_the_ranking() -> None:
     assert found(rows, metric="ndcg")["value"] == pytest.approx((1 + 0.5) / (1 + 1 / np.log2(3)))
 
 
+def test_what_was_bought_but_could_not_be_recommended_is_no_gain_that_was_missed() -> None:
+    # Offers 0 and 1 were bought, 0 was not usable: 1 first is all there is to gain, 0 first is nothing.
+    rankings = {"a": np.array([[1, 2]]), "b": np.array([[0, 2]])}
+    rows = judge(rankings, flags("xx."), flags(".xx"), np.ones(3), seed=1)
+    assert found(rows, policy="a", metric="ndcg")["value"] == 1
+    assert found(rows, policy="b", metric="ndcg")["value"] == 0
+    assert found(rows, policy="b", metric="hit_rate")["value"] == 0
+    paired = differences(rankings, flags("xx."), flags(".xx"), policy="a", seed=1)
+    assert [row["value"] for row in paired] == [1, 1]
+
+
 @pytest.mark.parametrize("k", [1, 3, 5, 8])
 def test_gains_are_those_of_another_implementation(k: int) -> None:
     from sklearn.metrics import ndcg_score

@@ -30,6 +30,18 @@ def test_weights_by_hand() -> None:
         assert abs(3 / 3.5 - end) == pytest.approx(z * math.sqrt(end * (1 - end) / size))
 
 
+def test_rows_of_one_subscriber_by_hand() -> None:
+    # Two subscribers with two rows each, and two with one; equal weights, 3 of 6 bought.
+    found = snipw([0.5] * 6, [0.5] * 6, [1, 1, 0, 0, 1, 0], [1, 1, 2, 2, 3, 4])
+    # Influence 1, -1, 1/2, -1/2 over 6 rows, 4 subscribers: fewer than the 6 of the weights.
+    variance = (1 + 1 + 0.25 + 0.25) / 36 * 4 / 3
+    size = 0.25 / variance
+    assert size < found.effective_count == 6
+    z = 1.959963984540054
+    reach = z * math.sqrt(0.25 / size + z**2 / (4 * size**2)) / (1 + z**2 / size)
+    assert (found.low, found.high) == pytest.approx((0.5 - reach, 0.5 + reach))
+
+
 def test_the_policy_that_ran_is_worth_what_it_earned_with_wilsons_interval() -> None:
     # 81 of 263: 0.2553 to 0.3662 in Newcombe (1998a), table I, method 3.
     reward = [1] * 81 + [0] * 182
