@@ -29,9 +29,8 @@ ROWS: list[dict[str, Any]] = [
      "ul_bytes": 40, "dl_bytes": 1_000_000, "session_count": 1, "duration_s": 7.0},
 ]  # fmt: skip
 TEXTS = pa.list_(pa.string())
-SCHEMA = pa.schema(
-    [(name, TEXTS) for name in encoding.LISTS] + [(name, pa.float64()) for name in encoding.NUMBERS]
-)
+NUMBERS = ("ul_bytes", "dl_bytes", "session_count", "duration_s")
+SCHEMA = pa.schema([(name, TEXTS) for name in encoding.LISTS] + [(name, pa.float64()) for name in NUMBERS])
 
 
 def table(rows: list[dict[str, Any]]) -> pa.Table:
@@ -62,8 +61,11 @@ def test_rows_become_numbers_and_what_is_missing_is_counted() -> None:
     assert found.values[0].tolist() == [0, 1, 1, 1, 1, 0, 0, 0, 1, 10, math.log1p(100), 5]
     assert found.values[2].tolist() == [1, 0, 0, 0, 0, 1, 1, 0, 0, 30, math.log1p(300), 5.5]
     assert found.values[3].tolist() == [1, 0, 0, 0, 0, 1, 1, 0, 0, 25, math.log1p(400), 6]
-    assert found.filled == {"ul_bytes": 1, "dl_bytes": 0, "duration_s": 1}
-    assert not any(found.unseen.values())
+    assert {name: rows.nonzero()[0].tolist() for name, rows in found.filled.items()} == {
+        "ul_bytes": [3], "dl_bytes": [], "duration_s": [2],
+    }  # fmt: skip
+    assert not any(counts.any() for counts in found.unseen.values())
+    assert found.is_known.all()
 
 
 def test_what_the_fit_did_not_know_is_ignored_and_counted() -> None:
@@ -71,8 +73,9 @@ def test_what_the_fit_did_not_know_is_ignored_and_counted() -> None:
     row = {**ROWS[0], "applications": ["TLS", "Zoom", "Zoom"], "policies": ["Blocked"], "ul_bytes": -5}
     found = encoding.encode(record, table([row]))
     assert found.values[0].tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 1, 25, math.log1p(100), 5]
-    assert found.unseen == {"policies": 1, "contents": 0, "protocols": 0, "applications": 2}
-    assert found.filled["ul_bytes"] == 1
+    counts = {name: rows.sum() for name, rows in found.unseen.items()}
+    assert counts == {"policies": 1, "contents": 0, "protocols": 0, "applications": 2}
+    assert found.filled["ul_bytes"].sum() == 1
 
 
 def test_a_row_is_encoded_alike_whatever_stands_beside_it() -> None:
@@ -124,3 +127,24 @@ def test_real_usage_is_encoded(dpi_usage: Path) -> None:
     by_hand = sum("DNS" in row for row in read["appName"].to_pylist())
     assert found.values[:, places["applications=DNS"]].sum() == by_hand > 1
     assert np.isfinite(found.values).all()
+
+
+def test_a_row_of_which_nothing_is_known_is_told_apart() -> None:
+    record = encoding.fit(table(ROWS))
+    nothing = {"applications": ["nobody's"], "ul_bytes": 0, "dl_bytes": None, "session_count": 3}
+    found = encoding.encode(record, table([ROWS[0], nothing, {"protocols": ["UDP"]}, {"ul_bytes": 1}]))
+    # Sessions are no feature here: all of the fit had one.
+    assert found.is_known.tolist() == [True, False, True, True]
+    assert found.unseen["applications"].tolist() == [0, 1, 0, 0]
+
+
+def test_columns_are_what_the_table_has() -> None:
+    given = table(ROWS).select(["applications", "dl_bytes"])
+    record = encoding.fit(given)
+    assert encoding.features(record) == [
+        "applications=DNS", "applications=QUIC", "applications=TLS", "dl_bytes",
+    ]  # fmt: skip
+    # One that is not there is as unknown as one that is null.
+    lacking = encoding.encode(record, given.select(["applications"]))
+    assert lacking.filled["dl_bytes"].all()
+    assert (lacking.values[:, -1] == np.log1p(300.0)).all()

@@ -60,8 +60,8 @@ def draw(spec: str) -> str:
 
 def _plots(fit: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]], dict[str, Any]]]:
     if steps := fit.get("convergence"):
-        # k-means tells its inertia, what learns by steps its loss.
-        measure = "inertia" if "inertia" in fit else "loss"
+        # k-means tells its inertia, a map its quantisation error, what learns by steps its loss.
+        measure = next((name for name in ("inertia", "quantisation_error") if name in fit), "loss")
         rows = [{"step": i, measure: value} for i, value in enumerate(steps)]
         yield "convergence", rows, {"x": _axis("step"), "y": _axis(measure)}
     if elbow := fit.get("elbow"):
@@ -89,7 +89,12 @@ def _plots(fit: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]], 
 
 
 def _axis(field: str, title: str | None = None) -> dict[str, Any]:
-    return {"field": field, "type": "quantitative", "title": title or field, "scale": {"zero": False}}
+    return {
+        "field": field,
+        "type": "quantitative",
+        "title": title or field.replace("_", " "),
+        "scale": {"zero": False},
+    }
 
 
 def _spec(rows: list[dict[str, Any]], encoding: Mapping[str, Any]) -> str:

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
-__all__ = ["LISTS", "NUMBERS", "Encoded", "bitmaps", "deviations", "encode", "features", "fit"]
+__all__ = ["LISTS", "Encoded", "bitmaps", "deviations", "encode", "features", "fit"]
 
 LISTS: Final = {"policies": 8, "contents": 24, "protocols": 12, "applications": 64}
 """Columns that hold lists of texts, and how many of their texts become features: the commonest."""
-NUMBERS: Final = ("ul_bytes", "dl_bytes", "session_count", "duration_s")
 _SKEWED: Final = 1.0
 """Skewness from which a number is taken on a log scale."""
 
@@ -36,13 +35,15 @@ class Encoded:
     Attributes:
         values: rows x features: 0 or 1 for a text that a list holds, numbers in their unit or as
             log(1 + number).
-        unseen: by list, how many entries the vocabulary does not hold; they are ignored.
-        filled: by number, how many rows had none (or a negative one) and got the median of the fit.
+        is_known: whether a row has any text of the vocabularies, or any number above 0.
+        unseen: by list, how many entries of each row the vocabulary does not hold; they are ignored.
+        filled: by number, which rows had none (or a negative one) and got the median of the fit.
     """
 
     values: Matrix
-    unseen: Mapping[str, int] = field(default_factory=dict)
-    filled: Mapping[str, int] = field(default_factory=dict)
+    is_known: Flags
+    unseen: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    filled: Mapping[str, Flags] = field(default_factory=dict)
 
 
 def fit(table: pa.Table, caps: Mapping[str, int] | None = None) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def fit(table: pa.Table, caps: Mapping[str, int] | None = None) -> dict[str, Any
     where its skewness exceeds 1.
 
     Args:
-        table: the columns of `LISTS` (lists of texts) and `NUMBERS`; any may be null.
+        table: any of the columns of `LISTS` (lists of texts), and numbers; any value may be null.
         caps: the longest vocabulary of a list, where it is not that of `LISTS`.
 
     Raises:
@@ -64,8 +65,8 @@ def fit(table: pa.Table, caps: Mapping[str, int] | None = None) -> dict[str, Any
             "no usage to learn from", expected="at least one row", do="subsight ingest usage FILE"
         )
     caps = {**LISTS, **(caps or {})}
-    lists = {name: _vocabulary(table[name], caps[name]) for name in LISTS}
-    numbers = {name: _scale(_floats(table[name])) for name in NUMBERS}
+    lists = {name: _vocabulary(table[name], caps[name]) for name in LISTS if name in table.column_names}
+    numbers = {name: _scale(_floats(table[name])) for name in table.column_names if name not in LISTS}
     record: dict[str, Any] = {
         "lists": lists,
         "numbers": {name: scale for name, scale in numbers.items() if scale is not None},
@@ -89,26 +90,28 @@ def encode(record: Mapping[str, Any], table: pa.Table) -> Encoded:
     """Usage rows as `record` says, the same for a row whatever rows stand beside it.
 
     Args:
-        table: the columns that `fit` saw; null lists are empty ones.
+        table: the columns that `fit` saw; null lists are empty ones, a column that is not there is null.
     """
     parts: list[Any] = []
     unseen, filled = {}, {}
+    is_known = np.zeros(table.num_rows, np.bool_)
     for name, vocabulary in record["lists"].items():
-        flags, unseen[name] = _multi_hot(table[name], vocabulary)
+        flags, unseen[name] = _multi_hot(_column(table, name), vocabulary)
+        is_known |= flags.any(axis=1)
         parts.append(flags.astype(np.float64))
     for name, scale in record["numbers"].items():
-        values = _floats(table[name])
-        is_missing = np.isnan(values)
-        filled[name] = int(is_missing.sum())
-        values = np.where(is_missing, scale["median"], values)
+        values = _floats(_column(table, name))
+        is_known |= values > 0
+        filled[name] = np.isnan(values)
+        values = np.where(filled[name], scale["median"], values)
         parts.append((np.log1p(values) if scale["is_log"] else values)[:, None])
     values = np.hstack(parts) if parts else np.empty((table.num_rows, 0))
-    return Encoded(values, unseen, filled)
+    return Encoded(values, is_known, unseen, filled)
 
 
 def bitmaps(record: Mapping[str, Any], table: pa.Table) -> list[str]:
     """The texts of each row's lists as bits in hex, first feature first: a form to store, not to compare."""
-    flags = [_multi_hot(table[name], vocabulary)[0] for name, vocabulary in record["lists"].items()]
+    flags = [_multi_hot(_column(table, name), found)[0] for name, found in record["lists"].items()]
     packed = np.packbits(np.hstack(flags), axis=1) if flags else np.empty((table.num_rows, 0), np.uint8)
     return [row.tobytes().hex() for row in packed]
 
@@ -138,18 +141,25 @@ def _vocabulary(column: pa.ChunkedArray, cap: int) -> list[str]:
     return sorted(text for _, text in sorted(told)[:cap])
 
 
-def _multi_hot(column: pa.ChunkedArray, vocabulary: list[str]) -> tuple[Flags, int]:
-    """Rows x vocabulary, and how many entries are in none."""
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    if name in table.column_names:
+        return table[name]
+    kind = pa.list_(pa.string()) if name in LISTS else pa.float64()
+    return pa.chunked_array([pa.nulls(table.num_rows, kind)])
+
+
+def _multi_hot(column: pa.ChunkedArray, vocabulary: list[str]) -> tuple[Flags, NDArray[np.int64]]:
+    """Rows x vocabulary, and how many entries of each row are in none."""
     rows, codes, texts = _entries(column)
     places = {text: i for i, text in enumerate(vocabulary)}
     place = np.array([places.get(text, -1) for text in texts], np.int64)
     flags = np.zeros((len(column), len(vocabulary)), np.bool_)
-    if not len(rows):
-        return flags, 0
-    found = place[codes]
+    found = place[codes] if len(rows) else codes
     is_known = found >= 0
     flags[rows[is_known], found[is_known]] = True
-    return flags, int((~is_known).sum())
+    return flags, np.bincount(rows[~is_known], minlength=len(column))
 
 
 def _entries(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:

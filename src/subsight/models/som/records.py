@@ -23,31 +23,41 @@ __all__ = ["fit", "nodes", "place", "read"]
 _KEPT: Final = ("rows", "columns", "topology", "epochs", "radius_start", "radius_end", "initialisation")
 
 
-def fit(name: str, features: Sequence[str], values: Matrix, som: SelfOrganisingMap) -> dict[str, Any]:
+def fit(
+    name: str,
+    features: Sequence[str],
+    values: Matrix,
+    som: SelfOrganisingMap,
+    deviation: Matrix | None = None,
+) -> dict[str, Any]:
     """Fits a map to z-scores (population standard deviation) and returns its record.
 
-    `fit.convergence` is the quantisation error at the beginning of each epoch and at the end.
+    `fit.convergence` is the quantisation error at the beginning of each epoch and at the end;
+    `fit.explained` the share of the squared distances to the mean that the nodes take away.
 
     Args:
         values: one row per subscriber, one column per feature, no missing values.
         som: a map with its parameters; it is fitted.
+        deviation: what to divide each feature by, where it is not the standard deviation.
 
     Raises:
         ValueError: the values cannot be used.
         ConfigurationError: a parameter of the map cannot be used.
     """
     began = datetime.now(UTC)
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    mean, deviation = values.mean(axis=0), values.std(axis=0) if deviation is None else deviation
     parameters = {"mean": mean, "deviation": np.where(deviation > 0, deviation, 1.0)}
     scaled = _scaled(parameters, values)
     som.fit(scaled)
     parameters["weights"] = som.weights_
+    own = som.predict(scaled)
+    apart = float(((scaled - som.weights_[own]) ** 2).sum())
     return {
         "name": name,
         "features": list(features),
         "parameters": {key: value.tolist() for key, value in parameters.items()}
         | {"map": {key: getattr(som, key) for key in _KEPT}},
-        "sample": shown.sample(features, values, node=som.predict(scaled[: shown.SAMPLE])),
+        "sample": shown.sample(features, values, node=own),
         "fit": {
             "rows": len(values),
             "seed": som.random_state if isinstance(som.random_state, int) else None,
@@ -55,6 +65,7 @@ def fit(name: str, features: Sequence[str], values: Matrix, som: SelfOrganisingM
             "convergence": [*(one["quantisation_error"] for one in som.history_), som.quantisation_error_],
             "quantisation_error": som.quantisation_error_,
             "topographic_error": som.topographic_error_,
+            "explained": 1 - apart / (float((scaled**2).sum()) or 1.0),
             "hits": som.hits_.ravel().tolist(),
             "began_at": began.isoformat(timespec="milliseconds"),
             "ended_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
