@@ -298,7 +298,7 @@ def _ingest_file(
     manifest = {
         "name": name,
         "content": content,
-        "ingested_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "ingested_at": datetime.now(UTC).isoformat(timespec="microseconds"),
         **found.facts,
         **noted,
         "findings": findings,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import tomllib
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from subsight.errors import ConfigurationError
 
-__all__ = ["Settings", "load"]
+__all__ = ["Settings", "beginning", "load"]
 
 
 class Settings(BaseSettings):
@@ -86,6 +87,47 @@ class Settings(BaseSettings):
         description="exactly four ascending cut points each, which make five scores, "
         "for any of recency_days, active_days, flow_count and total_bytes; by default quintiles",
     )
+    offer_source: Literal["", "usage", "profiles"] = Field(
+        "", description="what the map of offers is made of; by default ingested usage, else profiles"
+    )
+    offer_map_nodes: int = Field(375, ge=4, le=10_000, description="nodes of the map of offers at most")
+    offer_map_topology: Literal["hexagonal", "rectangular"] = Field(
+        "hexagonal", description="grid of the map of offers"
+    )
+    offer_map_epochs: int = Field(20, ge=1, le=1_000, description="epochs that the map of offers is trained")
+    offer_fit_limit: int = Field(
+        200_000, ge=100, description="subscribers that the map of offers is fitted on at most"
+    )
+    offer_nodes_file: str = Field(
+        "", description="CSV (node, offer_id; the best first) that says what nodes are offered"
+    )
+    offer_count: int = Field(3, ge=1, le=20, description="offers that a subscriber is recommended at most")
+    offer_defaults: list[str] = Field(
+        ["F3000G100M", "F1200G50M", "F3000G200M"],
+        description="offers of subscribers who cannot be told anything better",
+    )
+    offer_margin_floor: float = Field(
+        0.0, description="offers with a smaller margin are not recommended; an unknown one passes"
+    )
+    offer_least_experience: float = Field(
+        25.0, ge=0, le=100, description="experience index below which nobody is sold anything"
+    )
+    offer_contact_cap: int = Field(
+        0, ge=0, description="published recommendations after which a subscriber gets no more; 0 is no cap"
+    )
+    offer_contact_days: int = Field(30, ge=1, description="days back in which contacts are counted")
+    offer_holding_days: int = Field(
+        30, ge=0, description="days for which a subscriber has an offer that was bought"
+    )
+    offer_exploration_share: float = Field(
+        0.05, ge=0, le=0.5, description="share of subscribers whose offers are drawn at random, to learn"
+    )
+    offer_holdout_share: float = Field(
+        0.05, ge=0, lt=1, description="share of subscribers who are offered nothing, to compare with"
+    )
+    offer_response_days: int = Field(
+        14, ge=1, description="days after a recommendation in which a purchase answers it"
+    )
     minimum_r2: float = Field(
         0.0, le=1, description="a trained model that explains less on held-out subscribers is not promoted"
     )
@@ -144,6 +186,13 @@ class Settings(BaseSettings):
         if value not in available_timezones():
             raise ValueError("no such IANA time zone")
         return value
+
+
+def beginning(settings: Settings) -> datetime:
+    """When the day `as_of`, or today, begins in the operator's time zone."""
+    zone = ZoneInfo(settings.time_zone)
+    day = datetime.fromisoformat(settings.as_of) if settings.as_of else datetime.now(zone)
+    return day.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=zone)
 
 
 def load(path: Path | None = None, **overrides: Any) -> Settings:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from subsight.errors import InputError, NotFoundError, StorageError, WorkspaceError
+from subsight.lifecycle.following import Followed, of_file
 from subsight.lifecycle.segment_records import RECORD_IS_WRONG, Input, check, inputs_of
 from subsight.results import Results
 from subsight.workspace import Workspace, write_atomically
@@ -50,10 +50,8 @@ DIGEST: Final = "digest.json"
 _OF_A_RUN: Final = Path("models", "segments.json")
 _ADOPTED: Final = Path("models", "segments.json")
 _ADOPTED_DIGEST: Final = Path("models", "segments.digest.json")
-_LOOK_EVERY_S: Final = 0.1
 # How far from a level, in parts of the gap between levels, a number still means it.
 _NEAR_SHARE: Final = 0.25
-_log = logging.getLogger("subsight.api")
 
 
 class UnplacedError(InputError):
@@ -320,47 +318,14 @@ def stamp(workspace: Workspace) -> tuple[object, ...]:
     except OSError:
         run = ""
     files = (Path("current") / _OF_A_RUN, _ADOPTED, _ADOPTED_DIGEST)
-    return run, *(_of_file(workspace.path / file) for file in files)
+    return run, *(of_file(workspace.path / file) for file in files)
 
 
-def _of_file(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_ino
-
-
-class Watched:
+class Watched(Followed[Segmenter]):
     """The segmentation of a running service: a new run's is taken up, a broken one never replaces it."""
 
     def __init__(self, workspace: Workspace, clock: Callable[[], float] = time.monotonic) -> None:
-        self._workspace, self._clock = workspace, clock
-        self._stamp: tuple[object, ...] | None = None
-        self._look_at = 0.0
-        self._current: Segmenter | None = None
-        self.trouble: str | None = None
-
-    def current(self) -> Segmenter | None:
-        """The present one; a change is seen within 100 ms. `trouble` says why a newer one is not used."""
-        now = self._clock()
-        if now >= self._look_at:
-            self._look_at = now + _LOOK_EVERY_S
-            # Taken before it is read: a change in between is seen at the next look.
-            found = stamp(self._workspace)
-            if found != self._stamp:
-                self._stamp = found
-                self._load()
-        return self._current
-
-    def _load(self) -> None:
-        try:
-            self._current, self.trouble = current(self._workspace), None
-        except WorkspaceError as error:
-            old = f"that of {self._current.version} answers" if self._current else "there is none to answer"
-            # Callers see it, so it has no more of the error than its kind; the log has all.
-            self.trouble = f"the segmentation cannot be loaded ({type(error).__name__}): {old}"
-            _log.error("%s: %s", self.trouble, error)
+        super().__init__("segmentation", lambda: current(workspace), lambda: stamp(workspace), clock)
 
 
 def subscriber(workspace: Workspace, identifier: str) -> dict[str, Any]:

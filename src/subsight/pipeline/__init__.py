@@ -18,14 +18,25 @@ from subsight.answers import Answer
 from subsight.errors import ConfigurationError, InputError, MappingError, WorkspaceError
 from subsight.ingestion import Ingested, ingest
 from subsight.models import distance_scores, fitting, shown
-from subsight.pipeline import flows, peaks, segments, sessions
+from subsight.pipeline import flows, offers, peaks, segments, sessions
 from subsight.pipeline.publishing import Area, Clock, Context, Progress, earlier_run, publish, write_json
-from subsight.settings import Settings
+from subsight.settings import Settings, beginning
 from subsight.sources import files, inspection, mapping, subscriber_columns
 from subsight.store import Frame, Store, open_store
 from subsight.workspace import Batch, Workspace
 
-__all__ = ["STUDIES", "Ingested", "Progress", "ingest", "inspect", "run", "score", "segment"]
+__all__ = [
+    "STUDIES",
+    "Ingested",
+    "Progress",
+    "ingest",
+    "inspect",
+    "recommend",
+    "run",
+    "score",
+    "segment",
+    "train_offers",
+]
 
 STUDIES: Final = (*sessions.STUDIES, *segments.STUDIES, *flows.STUDIES, *peaks.STUDIES)
 """Every study, in the order in which later ones may build on earlier ones' answers."""
@@ -166,6 +177,70 @@ def segment(
             with clock.stage("publish"):
                 publish(context, [area], folder)
             _finish(folder, finishers, clock)
+    return workspace.run()
+
+
+def train_offers(
+    workspace: Workspace,
+    settings: Settings | None = None,
+    *,
+    on_answer: Callable[[Answer], None] | None = None,
+    draw: shown.Draw = shown.draw,
+    finishers: Sequence[Finisher] = (),
+    progress: Progress | None = None,
+) -> Path:
+    """Trains the map of offers, gives its nodes offers, and publishes a run with all else of the one before.
+
+    Raises:
+        InputError: there is no usage to go by, or nothing in it differs.
+    """
+    from subsight.settings import load
+
+    settings = settings or load(workspace.settings_file)
+    clock = Clock(progress)
+    with workspace.writing() as scratch, _store(settings, scratch) as store:
+        context = Context(store, workspace, settings, clock, on_answer, draw)
+        area = offers.area(offers.prepare(context, beginning(settings)))
+        with workspace.staged_run() as folder:
+            with clock.stage("publish"):
+                publish(context, [area], folder)
+            _finish(folder, finishers, clock)
+    return workspace.run()
+
+
+def recommend(
+    workspace: Workspace,
+    settings: Settings | None = None,
+    *,
+    on_answer: Callable[[Answer], None] | None = None,
+    draw: shown.Draw = shown.draw,
+    finishers: Sequence[Finisher] = (),
+    progress: Progress | None = None,
+    on_part: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Recommends offers to every subscriber by the map that was trained, and publishes them in a new run.
+
+    What was done before an interruption is kept in a folder `jobs/` and not done again.
+
+    Args:
+        on_part: told how many of how many parts are done.
+
+    Raises:
+        NotFoundError: no map was trained yet.
+        InputError: no offer may be given to anybody.
+    """
+    from subsight.settings import load
+
+    settings = settings or load(workspace.settings_file)
+    clock = Clock(progress)
+    with workspace.writing() as scratch, _store(settings, scratch) as store:
+        context = Context(store, workspace, settings, clock, on_answer, draw)
+        with offers.Job(context, beginning(settings)) as job:
+            areas = job.done(on_part)
+            with workspace.staged_run() as folder:
+                with clock.stage("publish"):
+                    publish(context, areas, folder)
+                _finish(folder, finishers, clock)
     return workspace.run()
 
 

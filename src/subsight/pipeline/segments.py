@@ -14,6 +14,7 @@ from subsight.answers import Answer
 from subsight.errors import ConfigurationError, InputError
 from subsight.models import in_engine, segments
 from subsight.pipeline.publishing import Area, Context, earlier_run, quality_of
+from subsight.pipeline.subscribers import newest
 from subsight.results import Results
 from subsight.settings import Settings
 from subsight.store import Frame, Store
@@ -125,7 +126,7 @@ def _members(context: Context, source: str, batches: Sequence[Batch], tables: Ta
                 expected="at least one ingested table of subscribers, or the profiles of a run",
                 do=f"subsight ingest subscribers FILE --workspace {workspace.path}, or --source profiles",
             )
-        frame = _newest(store, batches)
+        frame = newest(store, batches)
     else:
         if tables.profiles is None:
             raise InputError(
@@ -139,23 +140,12 @@ def _members(context: Context, source: str, batches: Sequence[Batch], tables: Ta
         if known:
             added = [*(n for n in _DESCRIPTORS if n not in _names(frame)), "is_churned"]
             frame = frame.join(
-                _newest(store, known).select("subscriber_id", *added), on="subscriber_id", how="left"
+                newest(store, known).select("subscriber_id", *added), on="subscriber_id", how="left"
             )
     if tables.satisfaction is not None:
         scores = tables.satisfaction.select("subscriber_id", *_JOINED)
         frame = frame.join(scores, on="subscriber_id", how="left")
     return store.keep(frame)
-
-
-def _newest(store: Store, batches: Sequence[Batch]) -> Frame:
-    """Each subscriber's row of the table that was ingested last."""
-    ordered = sorted(batches, key=lambda b: (b.manifest["ingested_at"], b.manifest["name"]))
-    frames = [store.read([b.rows]).with_columns(place=nw.lit(i)) for i, b in enumerate(ordered)]
-    if len(frames) == 1:
-        return frames[0].drop("place")
-    together = store.keep(nw.concat(frames))
-    last = together.group_by("subscriber_id").agg(place=nw.col("place").max())
-    return together.join(last, on=["subscriber_id", "place"], how="inner").drop("place")
 
 
 def _inputs(

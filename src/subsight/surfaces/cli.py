@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from subsight.errors import ConfigurationError, StorageError, SubsightError
-from subsight.surfaces import cli_audit, cli_live, cli_models, cli_monitoring, cli_segments, cli_service
+from subsight.surfaces import (
+    cli_audit,
+    cli_live,
+    cli_models,
+    cli_monitoring,
+    cli_offers,
+    cli_segments,
+    cli_service,
+)
 from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument, shown_progress
 
 if TYPE_CHECKING:
@@ -43,6 +51,7 @@ app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_service.keys, name="keys")
 app.command(epilog="Example: subsight segment tellco --count 4")(cli_segments.segment)
 app.add_typer(cli_segments.segments, name="segments")
+app.add_typer(cli_offers.offers, name="offers")
 app.command(epilog="Example: subsight serve tellco --port 5000")(cli_service.serve)
 app.command(epilog="Example: subsight watch inbox/ --workspace isp")(cli_live.watch)
 app.command(epilog="Example: subsight collect --port 2055 --workspace isp")(cli_live.collect)
@@ -57,7 +66,7 @@ _KINDS = (
 )
 _TABLES = (
     "profiles and satisfaction of sessions, segments of subscribers, rfm and trends of flows, "
-    "or an answer's id."
+    "recommendations of offers, or an answer's id."
 )
 MappingOption = Annotated[
     str | None, typer.Option("--mapping", "-m", help="Mapping file, or the name of a shipped one.")

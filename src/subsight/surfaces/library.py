@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subsight import pipeline
-from subsight.errors import StorageError
+from subsight.errors import NotFoundError, StorageError
 from subsight.results import Results
 from subsight.settings import Settings, load
 from subsight.workspace import Workspace
@@ -97,6 +97,48 @@ class Insight:
                 self.workspace, self.settings, afresh=afresh, progress=progress, **shown
             )
         return Results(folder)
+
+    def train_offers(self, *, progress: pipeline.Progress | None = None) -> Results:
+        """Trains the map of next-best offers and publishes a run with its report (settings `offer_*`)."""
+        with self._drawing() as shown:
+            folder = pipeline.train_offers(self.workspace, self.settings, progress=progress, **shown)
+        return Results(folder)
+
+    def recommend_all(
+        self,
+        *,
+        progress: pipeline.Progress | None = None,
+        on_part: Callable[[int, int], None] | None = None,
+    ) -> Results:
+        """Recommends offers to every subscriber and publishes a run with the table `recommendations`.
+
+        What an interrupted call did is not done again (see `pipeline.recommend`).
+        """
+        with self._drawing() as shown:
+            folder = pipeline.recommend(
+                self.workspace, self.settings, progress=progress, on_part=on_part, **shown
+            )
+        return Results(folder)
+
+    def recommend(self, identifier: str) -> dict[str, Any]:
+        """One subscriber's offers with reasons, by clear number or pseudonym, as `recommend_all` gives them.
+
+        `subscriber_id, outcome, node, offers` (ranked, each with `score, reason, is_fallback,
+        probability`), `as_of, model, version`.
+
+        Raises:
+            NotFoundError: no map was trained, or nobody is called so.
+        """
+        from subsight.lifecycle.recommending import current
+
+        found = current(self.workspace, self.settings)
+        if found is None:
+            raise NotFoundError(
+                f"{self.workspace.path} has no map of offers",
+                expected="one that was trained",
+                do=f"subsight offers train {self.workspace.path}",
+            )
+        return found.of([identifier])[0]
 
     @contextmanager
     def _drawing(self) -> Iterator[dict[str, Any]]:
