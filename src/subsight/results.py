@@ -18,7 +18,17 @@ from subsight.contracts import Contract
 from subsight.errors import NotFoundError, WorkspaceError
 from subsight.privacy import PSEUDONYM_LENGTH, msisdn, pseudonym, subscriber, suppress
 from subsight.privacy import reveal as join_clear
-from subsight.tables import FEEDBACK, FLOWS, LEASES, SESSIONS, SUBSCRIBERS, USAGE
+from subsight.tables import (
+    DPI_USAGE,
+    FEEDBACK,
+    FLOWS,
+    LEASES,
+    OFFERS,
+    PURCHASES,
+    SESSIONS,
+    SUBSCRIBERS,
+    USAGE,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +37,7 @@ __all__ = ["FEEDBACK", "Answer", "Results", "pseudonym_of"]
 
 _READ: Final[Mapping[str, tuple[Contract, ...]]] = {
     "sessions": (SESSIONS,), "subscribers": (SUBSCRIBERS,), "flows": (FLOWS, USAGE), "leases": (LEASES,),
+    "dpi_usage": (DPI_USAGE,), "offers": (OFFERS,), "purchases": (PURCHASES,),
 }  # fmt: skip
 """By kind of records, the tables whose columns explain what a run says of them."""
 _RANKED: Final = "Rows are single pseudonymous subscribers, ranked: no group is small, none is suppressed."

@@ -39,6 +39,8 @@ __all__ = [
 
 Progress = Callable[[str], None]
 
+_ORDER: Final = ("subscriber_id", "rank", "offer_id")
+"""What tables are written in the order of: most have a row a subscriber."""
 _COUNTS: Final = ("records", "accepted", "rejected", "without_subscriber_count")
 _LOST: Final[Mapping[str, Any]] = {
     "findings": [
@@ -85,7 +87,7 @@ class Area:
     Attributes:
         name: `sessions`, `segments`, ...: under it a later run knows what it replaces.
         batches: what it was computed from.
-        tables: by name, the rows to publish, which are written in the order of `subscriber_id`.
+        tables: by name, the rows to publish, which are written in the order of `_ORDER`.
         models: fit records by name.
         answers: by study, those computed now.
         studies: every study that the area may have, in order; those not computed now are carried over.
@@ -182,7 +184,8 @@ def _write(
     context: Context, area: Area, folder: Path, manifest: dict[str, Any], earlier: results.Results | None
 ) -> None:
     for name, frame in area.tables.items():
-        rows = context.store.write(frame, folder / "tables" / f"{name}.parquet", ["subscriber_id"])
+        order = [key for key in _ORDER if key in frame.collect_schema().names()]
+        rows = context.store.write(frame, folder / "tables" / f"{name}.parquet", order)
         manifest["tables"][name] = {"rows": rows, "file": f"tables/{name}.parquet"}
     for name, record in area.models.items():
         write_json(folder / "models" / f"{name}.json", record)

@@ -97,7 +97,8 @@ def place(store: Store, usage: Usage, recommender: Recommender, keep: Sequence[s
     counts = [f"unseen_{name}" for name in learned["lists"]] + [
         f"filled_{name}" for name in learned["numbers"]
     ]
-    names = [*_KEYS, *(name for name in keep if name in usage.columns), *PLACED, *counts]
+    kept = [name for name in dict.fromkeys(keep) if name in usage.columns]
+    names = [*_KEYS, *kept, *PLACED, *counts]
 
     def placed(table: pa.Table) -> pa.Table:
         return recommender.place(table).select(names)

@@ -84,10 +84,7 @@ def prepare(context: Context, at: datetime, trained: Mapping[str, Any] | None = 
         verdict = judged(context, recommender, usage, known.rows, purchases, catalogue, volumes)
     names = [name for name in placed.collect_schema().names() if name.startswith(("unseen_", "filled_"))]
     sums = store.row(placed.select(*(nw.col(name).cast(nw.Float64).sum() for name in names)))
-    population = int(store.row(known.rows.select(count=nw.len()))["count"])
-    inputs = told.offer_inputs(
-        recommender, usage, count, told.totals_of(sums, names), population, verdict, settings
-    )
+    inputs = told.offer_inputs(recommender, usage, count, told.totals_of(sums, names), verdict, settings)
     answers = []
     for question in QUESTIONS:
         answers.append(question.answer(inputs))

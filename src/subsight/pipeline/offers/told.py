@@ -28,7 +28,6 @@ def offer_inputs(
     usage: Usage,
     count: Counted,
     totals: Mapping[str, int],
-    population: int,
     judged: Judged,
     settings: Settings,
 ) -> OfferInputs:
@@ -36,7 +35,6 @@ def offer_inputs(
 
     Args:
         totals: over everybody on the map, `unseen_` and `filled_` by column of the usage.
-        population: subscribers whom the offers are for, those included who are not on the map.
     """
     record, fit = recommender.record, recommender.record["fit"]
     return OfferInputs(
@@ -51,7 +49,7 @@ def offer_inputs(
             "topographic_error": fit["topographic_error"],
             "explained_share": fit["explained"],
             "row_count": fit["rows"],
-            "population_count": population,
+            "population_count": int(count.sizes.sum()),
         },
         encoding=_encoding(record["encoding"], totals),
         offers=_offers(recommender, count),

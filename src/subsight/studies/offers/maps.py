@@ -140,7 +140,7 @@ def _region(row: Mapping[str, Any], rows: Rows) -> str:
         low, span = min(values), max(values) - min(values)
         thirds.append(min(int(3 * (row[name] - low) / span), 2) if span else 1)
     down, across = ("top", "", "bottom")[thirds[0]], ("left", "", "right")[thirds[1]]
-    return f"at the {down} {across}".strip() if down or across else "in the middle"
+    return f"at the {' '.join(filter(None, (down, across)))}" if down or across else "in the middle"
 
 
 def _regions(shown: Rows) -> list[str]:
