@@ -250,7 +250,7 @@ def _listed(values: Mapping[str, Any], within: str = "") -> list[tuple[str, str]
     listed: list[tuple[str, str]] = []
     for name, value in values.items():
         words = f"{within}{phrase(name)}"
-        if name == "sizes":
+        if name in ("sizes", "hits"):
             continue  # the overview has them, small ones suppressed
         if name in ("filled", "lacking") and isinstance(value, Mapping):
             listed += [
