@@ -33,7 +33,7 @@ from subsight.tables import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FEEDBACK", "Answer", "Results", "pseudonym_of"]
+__all__ = ["FEEDBACK", "Answer", "Results", "pseudonym_of", "spellings"]
 
 _READ: Final[Mapping[str, tuple[Contract, ...]]] = {
     "sessions": (SESSIONS,), "subscribers": (SUBSCRIBERS,), "flows": (FLOWS, USAGE), "leases": (LEASES,),
@@ -163,7 +163,7 @@ class Results:
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        known = pc.field("subscriber_id").isin(_spellings(identifier, key))
+        known = pc.field("subscriber_id").isin(spellings(identifier, key))
         if start := _BEGINNING.fullmatch(identifier.strip().lower()):
             known |= pc.starts_with(pc.field("subscriber_id"), start[1])
         found: dict[str, Any] = {}
@@ -235,7 +235,7 @@ def pseudonym_of(identifier: str, key: bytes) -> str | None:
     return pseudonym(clear[0], key) if clear else None
 
 
-def _spellings(identifier: str, key: bytes) -> list[str]:
+def spellings(identifier: str, key: bytes) -> list[str]:
     """What a subscriber of that name may be called in a table: pseudonymous, or clear by choice."""
     known = [called for name in _clear_names(identifier) for called in (name, pseudonym(name, key))]
     return [identifier.strip().lower(), *known]

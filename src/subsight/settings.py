@@ -189,9 +189,18 @@ class Settings(BaseSettings):
 
 
 def beginning(settings: Settings) -> datetime:
-    """When the day `as_of`, or today, begins in the operator's time zone."""
+    """When the day `as_of`, or today, begins in the operator's time zone.
+
+    Raises:
+        ConfigurationError: `as_of` is no date.
+    """
     zone = ZoneInfo(settings.time_zone)
-    day = datetime.fromisoformat(settings.as_of) if settings.as_of else datetime.now(zone)
+    try:
+        day = datetime.fromisoformat(settings.as_of) if settings.as_of else datetime.now(zone)
+    except ValueError as error:
+        raise ConfigurationError(
+            "the setting as_of is no date", found=settings.as_of, expected="YYYY-MM-DD", do=str(error)
+        ) from error
     return day.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=zone)
 
 

@@ -6,14 +6,16 @@ Of a subscriber it knows what the run published; a usage row that is sent takes 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from subsight.errors import InputError, NotFoundError, WorkspaceError
 from subsight.lifecycle.following import Followed, of_file
-from subsight.results import Results, pseudonym_of
+from subsight.lifecycle.lookup import Lookup
+from subsight.results import Results, pseudonym_of, spellings
 from subsight.settings import Settings, beginning
 from subsight.workspace import Workspace
 
@@ -22,20 +24,55 @@ if TYPE_CHECKING:
 
     from subsight.models.offers.recommender import Recommended, Recommender
 
-__all__ = ["Offers", "current", "followed", "usage_row"]
+__all__ = [
+    "NAMES",
+    "NUMBERS",
+    "Offers",
+    "UnknownSubscriberError",
+    "UsageError",
+    "current",
+    "followed",
+    "usage_row",
+]
 
 NAME: Final = "offers"
 _RECORD: Final = Path("models", "offers.json")
 _MEMBERS, _HOLDINGS = "offer_profiles", "offer_holdings"
-_NAMES: Final = {
+_FACTS: Final = ("subscriber_hash", "node", "shared_traits", "experience_index", "contact_count")
+"""What offers follow from, beside what the catalogue asks for."""
+NAMES: Final = {
     "dpipolicy": "policies", "contenttype": "contents", "ipprotocol": "protocols", "appname": "applications",
     "bytesfromclient": "ul_bytes", "bytesfromserver": "dl_bytes", "sessions_count": "session_count",
     "transactionduration": "duration_s", "transationduration": "duration_s",
 }  # fmt: skip
 """Headers that offer systems exchange, in lower case."""
-_LARGEST: Final = 2.0**53
-_LONGEST: Final = 200
-_MOST_TEXTS: Final = 1_000
+NUMBERS: Final = ("ul_bytes", "dl_bytes", "session_count", "duration_s")
+"""Numbers of a usage row; a map of profiles may take others beside them, and no lists."""
+LARGEST: Final = 2**53
+LONGEST: Final = 200
+MOST_TEXTS: Final = 1_000
+
+
+class UnknownSubscriberError(NotFoundError):
+    """Subscribers that a run does not know; `places` are theirs among those asked for, the first being 1."""
+
+    def __init__(self, version: str, places: Sequence[int], of: int) -> None:
+        some = ", ".join(map(str, places[:10])) + (" and more" if len(places) > 10 else "")
+        super().__init__(
+            f"the run {version} has no such subscriber",
+            found=f"{len(places):,} of {of:,} that none of its records carries: {some}" if of > 1 else None,
+            expected="a clear number with its country code, a customer number, or a pseudonym",
+            do="check the number, or ask with a row of usage",
+        )
+        self.places = places
+
+
+class UsageError(InputError):
+    """A usage row that cannot be used; `field` is the name that was given."""
+
+    def __init__(self, what: str, field: str, *, found: str | None = None, expected: str) -> None:
+        super().__init__(what, found=found, expected=expected)
+        self.field = field
 
 
 class Offers:
@@ -54,11 +91,14 @@ class Offers:
         try:
             record = json.loads((results.folder / _RECORD).read_text(encoding="utf-8"))
             self.recommender: Recommender = Recommender(record)
-            self._schema = _schema(results.path(_MEMBERS))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._check()
+            asked = (*_FACTS, *self.recommender.catalogue.asked)
+            self._members = Lookup(results.path(_MEMBERS), asked)
+            self._holdings = Lookup(results.path(_HOLDINGS), ("offer_id",))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, NotFoundError) as error:
             raise WorkspaceError(
                 f"{results.folder / _RECORD} is no map of offers",
-                found=str(error) if isinstance(error, ValueError) else type(error).__name__,
+                found=str(error) if isinstance(error, ValueError | NotFoundError) else type(error).__name__,
                 expected="the record that training wrote",
                 do="train it again: subsight offers train WS",
             ) from error
@@ -68,30 +108,53 @@ class Offers:
         """What counters call the version."""
         return self.version
 
+    def _check(self) -> None:
+        """Reads all of the record: what is broken is found before anybody asks, and the first waits less."""
+        recommender = self.recommender
+        lists = recommender.record["encoding"]["lists"]
+        rows: list[dict[str, Any]] = [{name: [] if name in lists else 1.0 for name in self.columns}]
+        placed = recommender.place(self._usage(rows)).append_column("subscriber_id", [["0"]])
+        recommender.recommend(placed.append_column("subscriber_hash", [[0]]), is_certain=True)
+
+    @property
+    def at(self) -> datetime:
+        """When offers have to be valid: as the day `as_of` begins, or today."""
+        return beginning(self._settings)
+
     @property
     def columns(self) -> tuple[str, ...]:
         """What a usage row may hold, by canonical name."""
         learned = self.recommender.record["encoding"]
         return (*learned["lists"], *learned["numbers"])
 
+    def usage_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """As the function of that name; of a map of profiles by the columns that it takes.
+
+        Raises:
+            UsageError: as there.
+        """
+        return usage_row(row, self.profile_columns)
+
+    @property
+    def profile_columns(self) -> tuple[str, ...] | None:
+        """The numbers that a map of profiles takes; None of a map of usage."""
+        if self.recommender.record["source"] != "profiles":
+            return None
+        return tuple(dict.fromkeys((*NUMBERS, *self.columns)))
+
     def of(self, identifiers: Sequence[str]) -> list[dict[str, Any]]:
         """The offers of subscribers of the run, by clear number, customer number or pseudonym, in order.
 
         Raises:
-            NotFoundError: nobody is called so.
+            UnknownSubscriberError: somebody is not of the run.
         """
-        rows = self._members([self._pseudonym(one) for one in identifiers])
-        for place, (name, row) in enumerate(zip(identifiers, rows, strict=True), 1):
-            if row is None:
-                raise NotFoundError(
-                    f"the run {self.version} has no such subscriber",
-                    found=f"identifier {place} of {len(identifiers)}, which none of its records carries",
-                    expected="a clear number with its country code, or a pseudonym of this workspace",
-                    do="check the number, or ask with a row of usage",
-                )
-            del name
-        known = [row for row in rows if row is not None]
-        return self._answers(self._table(known), is_certain=False)
+        rows = self._known(identifiers)
+        if unknown := [place for place, row in enumerate(rows, 1) if row is None]:
+            raise UnknownSubscriberError(self.version, unknown, len(rows))
+        # Who is asked for twice is answered once.
+        known = {row["subscriber_id"]: row for row in rows if row is not None}
+        found = dict(zip(known, self._answers(self._table([*known.values()]), is_certain=False), strict=True))
+        return [dict(found[row["subscriber_id"]]) for row in rows if row is not None]
 
     def by_usage(
         self, rows: Sequence[Mapping[str, Any]], identifiers: Sequence[str | None]
@@ -102,11 +165,12 @@ class Offers:
         experience, and what the catalogue asks for. Of one who is not, or whom the run does not know,
         nothing else is known, and nothing is left to chance.
         """
-        import pyarrow as pa
-
-        names = [None if one is None else self._pseudonym(one) for one in identifiers]
-        known = self._members([name or "" for name in names])
-        placed = self.recommender.place(pa.Table.from_pylist(list(rows), self._usage_schema())).to_pylist()
+        known = self._known(identifiers)
+        names = [
+            one and (row["subscriber_id"] if row else pseudonym_of(one, self._key))
+            for one, row in zip(identifiers, known, strict=True)
+        ]
+        placed = self.recommender.place(self._usage(rows)).to_pylist()
         answers: list[dict[str, Any]] = [{}] * len(rows)
         for is_known in (True, False):
             some = [i for i, row in enumerate(known) if (row is not None) == is_known]
@@ -122,38 +186,24 @@ class Offers:
                 answers[i] = {**answer, "subscriber_id": name}
         return answers
 
-    def _pseudonym(self, identifier: str) -> str:
-        clear = self._settings.identifiers == "clear"
-        return (identifier if clear else pseudonym_of(identifier, self._key)) or ""
-
-    def _members(self, names: Sequence[str]) -> list[dict[str, Any] | None]:
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
-        wanted = pc.field("subscriber_id").isin(list(dict.fromkeys(names)))
-        found = pq.read_table(self._results.path(_MEMBERS), filters=wanted).to_pylist() if any(names) else []
+    def _known(self, identifiers: Sequence[str | None]) -> list[dict[str, Any] | None]:
+        """What the run knows of each, None of who is not of it."""
+        spelled = [[] if one is None else spellings(one, self._key) for one in identifiers]
+        found = self._members.rows({name for names in spelled for name in names}).to_pylist()
         by_name = {row["subscriber_id"]: row for row in found}
-        return [by_name.get(name) for name in names]
-
-    def _holdings(self, names: Sequence[str | None]) -> pa.Table:
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
-        wanted = pc.field("subscriber_id").isin([name for name in names if name])
-        return pq.read_table(
-            self._results.path(_HOLDINGS), filters=wanted, columns=["subscriber_id", "offer_id"]
-        )
+        return [next((by_name[name] for name in names if name in by_name), None) for names in spelled]
 
     def _table(self, members: Sequence[Mapping[str, Any]]) -> pa.Table:
         import pyarrow as pa
 
-        return pa.Table.from_pylist(list(members), self._schema)
+        return pa.Table.from_pylist(list(members), self._members.schema)
 
-    def _usage_schema(self) -> pa.Schema:
+    def _usage(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         import pyarrow as pa
 
         lists = self.recommender.record["encoding"]["lists"]
-        return pa.schema([(n, pa.list_(pa.string()) if n in lists else pa.float64()) for n in self.columns])
+        kinds = [(n, pa.list_(pa.string()) if n in lists else pa.float64()) for n in self.columns]
+        return pa.Table.from_pylist(list(rows), pa.schema(kinds))
 
     def _answers(
         self, members: pa.Table, *, is_certain: bool, held_by: Sequence[str | None] | None = None
@@ -162,10 +212,10 @@ class Offers:
         if not members.num_rows:
             return []
         ids = members["subscriber_id"].to_pylist()
-        holdings = self._holdings(ids if held_by is None else held_by)
+        holdings = self._holdings.rows([name for name in held_by or ids if name])
         if held_by is not None:
             holdings = _renamed(holdings, held_by, ids)
-        at = beginning(self._settings)
+        at = self.at
         found = self.recommender.recommend(members, holdings, at, is_certain=is_certain)
         return _answered(members, found, at, self)
 
@@ -206,48 +256,69 @@ def _answered(members: pa.Table, found: Recommended, at: datetime, by: Offers) -
     ]
 
 
-def _schema(path: Path) -> pa.Schema:
-    import pyarrow.parquet as pq
+def usage_row(row: Mapping[str, Any], numbers: Collection[str] | None = None) -> dict[str, Any]:
+    """A usage row by canonical names: lists of texts, and numbers from 0; null is unknown.
 
-    return pq.read_schema(path)
-
-
-def usage_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A usage row by canonical names: lists of texts without nulls, numbers from 0; null is unknown.
+    Args:
+        numbers: what may be there where those of the table `dpi_usage` are not meant.
 
     Raises:
-        InputError: a name is unknown or there twice, or a value is none of these.
+        UsageError: nothing is there, a name is unknown or there twice, or a value is none of these.
     """
-    from subsight.tables import DPI_USAGE
-
-    kinds = {column.name: column.kind for column in DPI_USAGE if not column.derived}
+    kinds = _kinds() if numbers is None else dict.fromkeys(numbers, "float")
     found: dict[str, Any] = {}
     for given, value in row.items():
-        name = _NAMES.get(given.lower(), given)
-        if name not in kinds or name == "subscriber_id" or name in found:
-            known = ", ".join(n for n in kinds if n != "subscriber_id")
+        name = NAMES.get(given.lower(), given)
+        if name not in kinds or name in found:
             what = "is there twice" if name in found else "is unknown"
-            raise InputError(f"the field {given[:100]!r} of the usage {what}", expected=known)
+            raise UsageError(
+                f"the field {given[:100]!r} of the usage {what}", given[:100], expected=", ".join(kinds)
+            )
         found[name] = _texts(given, value) if kinds[name] == "texts" else _number(given, value)
+    if not found:
+        raise UsageError("the usage is empty", "usage", expected="some fields, or null for what is unknown")
     return found
+
+
+@cache
+def _kinds() -> Mapping[str, str]:
+    from subsight.tables import DPI_USAGE
+
+    told = [column for column in DPI_USAGE if not column.derived and column.name != "subscriber_id"]
+    return {column.name: column.kind for column in told}
 
 
 def _texts(name: str, value: Any) -> list[str] | None:
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) > _MOST_TEXTS:
-        raise InputError(f"{name} cannot be used", expected=f"a list of at most {_MOST_TEXTS} texts, or null")
-    texts = [str(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in value]
-    if not all(one is None or (isinstance(one, str) and len(one) <= _LONGEST) for one in texts):
-        raise InputError(f"{name} holds what is no text", expected=f"texts of at most {_LONGEST} characters")
-    return [one.strip() for one in texts if one and one.strip()]
+    if not isinstance(value, list) or len(value) > MOST_TEXTS:
+        raise UsageError(
+            f"the field {name!r} of the usage is no such list",
+            name,
+            expected=f"a list of at most {MOST_TEXTS:,} texts, or null",
+        )
+    texts = [str(one) if type(one) is int and abs(one) <= LARGEST else one for one in value]
+    for place, one in enumerate(texts, 1):
+        if type(one) is not str or len(one) > LONGEST:
+            raise UsageError(
+                f"the field {name!r} of the usage holds what is no text",
+                name,
+                found=f"{'null' if one is None else type(one).__name__} at place {place}",
+                expected=f"texts of at most {LONGEST} characters",
+            )
+    return [one.strip() for one in texts if one.strip()]
 
 
 def _number(name: str, value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST:
-        raise InputError(f"{name} cannot be used", found=str(value)[:80], expected="a number from 0, or null")
+    if type(value) not in (int, float) or not 0 <= value <= LARGEST:
+        raise UsageError(
+            f"the field {name!r} of the usage cannot be used",
+            name,
+            found=str(value)[:80] if type(value) in (int, float) else type(value).__name__,
+            expected=f"a number from 0 to {LARGEST:g}, or null",
+        )
     return float(value)
 
 
@@ -270,6 +341,11 @@ def followed(workspace: Workspace, settings: Settings) -> Followed[Offers]:
     """The offers of a running service: a new run's are taken up, a broken map never is."""
 
     def stamp() -> tuple[object, ...]:
-        return of_file(workspace.path / "current" / _RECORD)
+        try:
+            run = str((workspace.path / "current").readlink())
+        except OSError:
+            run = ""
+        # A run that carries the map over has the same file: its other tables are new.
+        return run, of_file(workspace.path / "current" / _RECORD)
 
     return Followed(NAME, lambda: current(workspace, settings), stamp)
