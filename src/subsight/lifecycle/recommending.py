@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from subsight.models.offers.recommender import Recommended, Recommender
 
 __all__ = [
+    "LARGEST",
+    "LONGEST",
+    "MOST_TEXTS",
     "NAMES",
     "NUMBERS",
     "Offers",
@@ -133,14 +136,17 @@ class Offers:
         Raises:
             UsageError: as there.
         """
-        return usage_row(row, self.profile_columns)
+        return usage_row(row, None if self.takes_lists else self.fields)
 
     @property
-    def profile_columns(self) -> tuple[str, ...] | None:
-        """The numbers that a map of profiles takes; None of a map of usage."""
-        if self.recommender.record["source"] != "profiles":
-            return None
-        return tuple(dict.fromkeys((*NUMBERS, *self.columns)))
+    def takes_lists(self) -> bool:
+        """Whether usage rows may hold lists: a map of profiles knows none."""
+        return bool(self.recommender.record["source"] != "profiles")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What may be sent, by canonical name: also what told nobody apart when the map was trained."""
+        return tuple(_kinds()) if self.takes_lists else tuple(dict.fromkeys((*NUMBERS, *self.columns)))
 
     def of(self, identifiers: Sequence[str]) -> list[dict[str, Any]]:
         """The offers of subscribers of the run, by clear number, customer number or pseudonym, in order.

@@ -13,9 +13,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from subsight.errors import SubsightError
+from subsight.lifecycle import recommending
 from subsight.lifecycle.audit import AuditLog
+from subsight.lifecycle.following import Followed
+from subsight.lifecycle.recommending import Offers
 from subsight.lifecycle.registry import Registry
 from subsight.lifecycle.segmentation import Segmenter, Watched
+from subsight.settings import Settings, load
 from subsight.surfaces.api.documents import DESCRIBED, page, schemas, show_segments
 from subsight.surfaces.api.endpoints import Endpoints
 from subsight.surfaces.api.gate import Endpoint, Gate
@@ -24,6 +28,8 @@ from subsight.surfaces.api.keys import ApiKeys
 from subsight.surfaces.api.limits import Limits
 from subsight.surfaces.api.live import Champions, Experiment, Live
 from subsight.surfaces.api.metrics import Metrics
+from subsight.surfaces.api.offer_documents import OFFERS_DESCRIBED, show_offers
+from subsight.surfaces.api.offers import OfferAnswers
 from subsight.surfaces.api.refusals import RefusedError, explain, reply
 from subsight.surfaces.api.security import Guard
 from subsight.surfaces.api.segments import Segments
@@ -37,6 +43,8 @@ _SUMMARIES: Final = {
     "/segments/predict": "Say which segment subscribers of these values belong to.",
     "/subscribers/{id}": "One subscriber's profile and scores.",
     "/subscribers/{id}/segment": "One subscriber's segment, the runner-up, and what decided.",
+    "/subscribers/{id}/offers": "The offers that suit one subscriber, with reasons.",
+    "/offers/recommend": "Recommend offers to a subscriber, to usage that is sent, or to many.",
     "/feedback": "Keep a subscriber's survey answer, for models that learn from them.",
     "/monitoring": "Drift and performance of the champions, as last watched.",
     "/health": "Whether the process answers.",
@@ -56,12 +64,14 @@ def create_app(
     experiment: Experiment | None = None,
     watched: Watched | None = None,
     metrics: Metrics | None = None,
+    settings: Settings | None = None,
 ) -> Gate:
     """The service over a workspace as an ASGI application.
 
     `audit` is started, and closed, by the caller, in the process that serves. `host` is the address that
     will be listened on: without keys only this machine is served. `watched` and `metrics` are given where
-    another door of the same service answers from the same segmentation and is counted with it.
+    another door of the same service answers from the same segmentation and is counted with it. `settings`
+    are those of the workspace, if no others are given: offers have to be valid on their day `as_of`.
 
     Raises:
         ConfigurationError: it would be open to other machines.
@@ -71,12 +81,16 @@ def create_app(
     guard.check_start()
     live = Live(Registry(workspace), experiment)
     journal = Journal(audit, metrics)
-    endpoints = Endpoints(workspace, live, journal, limits, metrics, watched)
+    offers = recommending.followed(workspace, settings or load(workspace.settings_file))
+    # What a map takes to load, scikit-learn above all, is loaded before anybody waits for it.
+    offers.current()
+    endpoints = Endpoints(workspace, live, journal, limits, metrics, watched, offers)
     segments = Segments(workspace, watched, journal, limits)
+    offered = OfferAnswers(workspace, offers, journal, limits)
     app = FastAPI(
         title="Subsight",
         version=version("subsight"),
-        description="Predictions of satisfaction, segments, subscribers, and the models behind them.",
+        description="Predictions of satisfaction, segments, offers, subscribers, and the models behind them.",
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -85,12 +99,13 @@ def create_app(
     )
     for kind in (RefusedError, SubsightError, HTTPException, Exception):
         app.add_exception_handler(kind, _explain)
-    _add_routes(app, endpoints, segments)
-    _add_documents(app, live, watched, guard)
+    _add_routes(app, endpoints, segments, offered)
+    _add_documents(app, live, watched, offers, guard)
     hot = {
         ("POST", "/predict"): endpoints.predict,
         ("POST", "/predict/batch"): endpoints.predict_batch,
         ("POST", "/segments/predict"): segments.predict,
+        ("POST", "/offers/recommend"): offered.recommend,
     }
     return Gate(app, hot, guard, limits, metrics)
 
@@ -106,13 +121,15 @@ def _routed(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-def _add_routes(app: FastAPI, endpoints: Endpoints, segments: Segments) -> None:
+def _add_routes(app: FastAPI, endpoints: Endpoints, segments: Segments, offered: OfferAnswers) -> None:
     answers: dict[str, tuple[str, Any]] = {
         "/predict": ("POST", _routed(endpoints.predict)),
         "/predict/batch": ("POST", _routed(endpoints.predict_batch)),
         "/segments/predict": ("POST", _routed(segments.predict)),
         "/subscribers/{id}": ("GET", endpoints.subscriber),
         "/subscribers/{id}/segment": ("GET", segments.subscriber),
+        "/subscribers/{id}/offers": ("GET", offered.subscriber),
+        "/offers/recommend": ("POST", _routed(offered.recommend)),
         "/feedback": ("POST", _routed(endpoints.feedback)),
         "/monitoring": ("GET", endpoints.monitoring),
         "/health": ("GET", endpoints.health),
@@ -120,25 +137,29 @@ def _add_routes(app: FastAPI, endpoints: Endpoints, segments: Segments) -> None:
         "/metrics": ("GET", endpoints.metrics),
         "/model": ("GET", endpoints.models),
     }
+    described = {**DESCRIBED, **OFFERS_DESCRIBED}
     for path, (method, endpoint) in answers.items():
         app.add_api_route(
             path,
             endpoint,
             methods=[method],
             # FastAPI adds its own word of a status that is not the one described.
-            status_code=int(min(DESCRIBED[path]["responses"])),
+            status_code=int(min(described[path]["responses"])),
             summary=_SUMMARIES[path],
             response_class=Response,
-            openapi_extra=dict(DESCRIBED[path]),
+            openapi_extra=dict(described[path]),
         )
 
 
 class _Documents:
     """The OpenAPI document, made again only where who answers, or the need of a key, changed."""
 
-    def __init__(self, app: FastAPI, live: Live, watched: Watched, guard: Guard) -> None:
+    def __init__(
+        self, app: FastAPI, live: Live, watched: Watched, offers: Followed[Offers], guard: Guard
+    ) -> None:
         self._app, self._live, self._watched, self._guard = app, live, watched, guard
-        self._of: tuple[Champions, Segmenter | None, bool] | None = None
+        self._offers = offers
+        self._of: tuple[Champions, Segmenter | None, Offers | None, bool] | None = None
         self._document: dict[str, Any] = {}
         self._page: str | None = None
 
@@ -150,7 +171,9 @@ class _Documents:
 
     def openapi(self) -> dict[str, Any]:
         """The document as of now."""
-        of = self._live.champions(), self._watched.current(), self._guard.wants_keys
+        of = (
+            self._live.champions(), self._watched.current(), self._offers.current(), self._guard.wants_keys,
+        )  # fmt: skip
         if self._of is None or any(a is not b for a, b in zip(of, self._of, strict=True)):
             app = self._app
             document = get_openapi(
@@ -159,7 +182,8 @@ class _Documents:
             components = document.setdefault("components", {})
             components["schemas"] = schemas(of[0])
             show_segments(document, of[1])
-            if of[2]:
+            show_offers(document, of[2])
+            if of[3]:
                 bearer = {"type": "http", "scheme": "bearer"}
                 header = {"type": "apiKey", "in": "header", "name": "X-API-Key"}
                 components["securitySchemes"] = {"bearer": bearer, "header": header}
@@ -171,8 +195,10 @@ class _Documents:
         return self._document
 
 
-def _add_documents(app: FastAPI, live: Live, watched: Watched, guard: Guard) -> None:
-    documents = _Documents(app, live, watched, guard)
+def _add_documents(
+    app: FastAPI, live: Live, watched: Watched, offers: Followed[Offers], guard: Guard
+) -> None:
+    documents = _Documents(app, live, watched, offers, guard)
 
     async def openapi(_request: Request) -> Response:
         return reply(documents.openapi())

@@ -26,6 +26,7 @@ __all__ = [
     "Batch",
     "batch_of_csv",
     "batch_of_json",
+    "check_count",
     "media_type",
     "read",
     "row_of",
@@ -148,8 +149,10 @@ def _whole(digits: str) -> float:
     return int(digits) if len(digits) < _DIGITS else math.inf
 
 
-def row_of(body: bytes) -> dict[str, Any]:
+def row_of(body: bytes, do: str = "send many rows to /predict/batch") -> dict[str, Any]:
     """The one object of a body.
+
+    `do` says how many are sent.
 
     Raises:
         RefusedError: 400 where the body is no JSON, 422 where it is no object.
@@ -157,7 +160,6 @@ def row_of(body: bytes) -> dict[str, Any]:
     value = _decoded(body)
     if type(value) is dict:
         return value
-    do = "send many rows to /predict/batch"
     expected = "one object of fields"
     raise RefusedError(422, "the body is no object", found=shown(value), expected=expected, do=do)
 
@@ -203,7 +205,7 @@ def _batch_of(value: Any, limits: Limits) -> Batch:
 
 
 def _of_rows(rows: list[Any], limits: Limits) -> Batch:
-    _check_count(len(rows), limits)
+    check_count(len(rows), limits)
     for position, row in enumerate(rows, 1):
         if type(row) is not dict:
             raise RefusedError(
@@ -244,7 +246,7 @@ def _of_columns(columns: dict[str, Any], limits: Limits) -> Batch:
                 field=name[:100],
             )
         rows = len(column)
-    _check_count(rows, limits)
+    check_count(rows, limits)
     return Batch(dict.fromkeys(columns), columns, rows)
 
 
@@ -267,7 +269,7 @@ def batch_of_csv(body: bytes, limits: Limits) -> Batch:
     if len(header) == 1:
         # Among single cells an empty line is a null, not the end.
         rows = [row or [""] for row in rows]
-    _check_count(len(rows), limits)
+    check_count(len(rows), limits)
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
         raise RefusedError(
@@ -281,9 +283,15 @@ def batch_of_csv(body: bytes, limits: Limits) -> Batch:
     return Batch(dict.fromkeys(header), {**columns}, len(rows), is_text=True)
 
 
-def _check_count(rows: int, limits: Limits) -> None:
+def check_count(rows: int, limits: Limits, field: str | None = None) -> None:
+    """Whether a batch may have so many rows.
+
+    Raises:
+        RefusedError: 422 for none, 413 for too many.
+    """
     if not rows:
-        raise RefusedError(422, "the batch has no row", expected="at least one")
+        raise RefusedError(422, "the batch has no row", expected="at least one", field=field)
     if rows > limits.batch_rows:
         expected = f"at most {limits.batch_rows:,}"
-        raise RefusedError(413, "the batch has too many rows", found=f"{rows:,}", expected=expected)
+        found = f"{rows:,}"
+        raise RefusedError(413, "the batch has too many rows", found=found, expected=expected, field=field)

@@ -10,11 +10,21 @@ from subsight.lifecycle.segmentation import Input, Segmenter
 from subsight.surfaces.api.fields import IDENTIFIER, LONGEST, PROFILE_MODELS, SUBSCRIBER, largest
 from subsight.surfaces.api.live import IDENTITY, Champion, Champions
 from subsight.surfaces.api.segments import FORMS, bounds, takes_number
+from subsight.surfaces.api.shapes import (
+    BODY_ERRORS,
+    PREDICTED,
+    SUBSCRIBER_ID,
+    WORD,
+    Schema,
+    answered,
+    errors,
+    in_json,
+    object_of,
+    ref,
+)
 from subsight.surfaces.api.survey import INSTANT, PREDICTION
 
 __all__ = ["DESCRIBED", "page", "schemas", "show_segments"]
-
-_Schema = dict[str, Any]
 
 _WHO: Final = {
     "type": ["string", "null"],
@@ -22,7 +32,7 @@ _WHO: Final = {
     "description": "A pseudonym, or a clear MSISDN, which becomes its pseudonym before anything is kept.",
 }
 _TEXT: Final = {"type": ["string", "null"], "maxLength": LONGEST}
-_WORD: Final = {"type": ["string", "null"]}
+_SAID: Final = {"type": "string"}
 _MEANINGS: Final = {
     "behaviour": "The prediction is a satisfaction score.",
     "feedback": "The prediction is the expected survey answer as a share of its scale, 0 to 1.",
@@ -31,50 +41,6 @@ _SCORE: Final = {
     "type": "number",
     "description": "Of identity and behaviour a satisfaction score; of feedback the expected answer, 0 to 1.",
 }
-_PREDICTED: Final = {"model": {"type": "string"}, "version": {"type": "integer"}, "id": {"type": "string"}}
-
-
-def _object(properties: Mapping[str, _Schema], *, more: bool = False) -> _Schema:
-    required = list(properties)
-    return {"type": "object", "properties": properties, "required": required, "additionalProperties": more}
-
-
-def _ref(name: str) -> _Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _json(schema: _Schema) -> _Schema:
-    return {"application/json": {"schema": schema}}
-
-
-def _ok(description: str, content: _Schema) -> _Schema:
-    return {"200": {"description": description, "content": content}}
-
-
-_ERRORS: Final = {
-    "400": "the body is no JSON or CSV",
-    "401": "no key, or one that is not known",
-    "403": "the key has not the role",
-    "404": "there is no such subscriber",
-    "408": "the body did not arrive in time",
-    "413": "the body is too large",
-    "415": "the body is of another media type",
-    "421": "without keys: the request was for another host name",
-    "422": "a field is missing, unknown, of the wrong type or out of range",
-    "429": "too many requests; Retry-After says when to ask again",
-    "503": "no such model answers yet, too many requests at the same time, or the audit log is behind",
-}
-
-
-def _errors(*statuses: str) -> _Schema:
-    common = ("401", "403", "421", "429", "503")
-    return {
-        status: {"description": _ERRORS[status], "content": _json(_ref("Error"))}
-        for status in sorted({*common, *statuses})
-    }
-
-
-_BODY_ERRORS: Final = ("400", "408", "413", "415", "422")
 _EXAMPLE: Final = {"engagement_score": 0.8, "experience_score": 0.7}
 
 _ANSWER: Final = {
@@ -83,13 +49,6 @@ _ANSWER: Final = {
     "csat": 4,
 }
 
-_SUBSCRIBER_ID: Final = {
-    "name": "id",
-    "in": "path",
-    "required": True,
-    "schema": {"type": "string"},
-    "description": "A clear MSISDN, or a pseudonym.",
-}
 _FORM: Final = {
     "name": "inputs",
     "in": "query",
@@ -100,112 +59,113 @@ _FORM: Final = {
 }
 
 # By address: what FastAPI cannot read from endpoints that take the request as it is.
-DESCRIBED: Final[Mapping[str, _Schema]] = {
+DESCRIBED: Final[Mapping[str, Schema]] = {
     "/predict": {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _ref("Row"), "example": _EXAMPLE}},
+            "content": {"application/json": {"schema": ref("Row"), "example": _EXAMPLE}},
         },
-        "responses": _ok("The predicted satisfaction.", _json(_ref("Prediction"))) | _errors(*_BODY_ERRORS),
+        "responses": answered("The predicted satisfaction.", in_json(ref("Prediction")))
+        | errors(*BODY_ERRORS),
     },
     "/predict/batch": {
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _ref("Batch"), "example": [_EXAMPLE]},
+                "application/json": {"schema": ref("Batch"), "example": [_EXAMPLE]},
                 "text/csv": {
                     "schema": {"type": "string", "description": "A header of fields, then rows."},
                     "example": "engagement_score,experience_score\n0.8,0.7\n",
                 },
             },
         },
-        "responses": _ok("Predictions in the order of the rows.", _json(_ref("Predictions")))
-        | _errors(*_BODY_ERRORS),
+        "responses": answered("Predictions in the order of the rows.", in_json(ref("Predictions")))
+        | errors(*BODY_ERRORS),
     },
     "/segments/predict": {
         "parameters": [_FORM],
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": _ref("Segmented")},
+                "application/json": {"schema": ref("Segmented")},
                 "text/csv": {
                     "schema": {"type": "string", "description": "A header of fields, then rows."},
                 },
             },
         },
-        "responses": _ok("The segment, or those of all rows in their order.", _json(_ref("Segment")))
-        | _errors(*_BODY_ERRORS),
+        "responses": answered("The segment, or those of all rows in their order.", in_json(ref("Segment")))
+        | errors(*BODY_ERRORS),
     },
     "/feedback": {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _ref("Answer"), "example": _ANSWER}},
+            "content": {"application/json": {"schema": ref("Answer"), "example": _ANSWER}},
         },
         "responses": {
             "201": {
                 "description": "The answer is kept.",
-                "content": _json(_object({"status": {"type": "string"}})),
+                "content": in_json(object_of({"status": _SAID})),
             }
         }
-        | _errors(*_BODY_ERRORS),
+        | errors(*BODY_ERRORS),
     },
     "/monitoring": {
-        "responses": _ok("What the last look saw.", _json(_object({"at": {"type": "string"}}, more=True)))
-        | _errors("404")
+        "responses": answered("What the last look saw.", in_json(object_of({"at": _SAID}, more=True)))
+        | errors("404")
     },
     "/subscribers/{id}": {
-        "parameters": [_SUBSCRIBER_ID],
-        "responses": _ok("Profile and scores in the current run.", _json(_ref("Subscriber")))
-        | _errors("404"),
+        "parameters": [SUBSCRIBER_ID],
+        "responses": answered("Profile and scores in the current run.", in_json(ref("Subscriber")))
+        | errors("404"),
     },
     "/subscribers/{id}/segment": {
-        "parameters": [_SUBSCRIBER_ID],
-        "responses": _ok("The segment in the current run.", _json(_ref("SubscriberSegment")))
-        | _errors("404"),
+        "parameters": [SUBSCRIBER_ID],
+        "responses": answered("The segment in the current run.", in_json(ref("SubscriberSegment")))
+        | errors("404"),
     },
-    "/health": {"responses": _ok("The process answers.", _json(_object({"status": {"type": "string"}})))},
+    "/health": {"responses": answered("The process answers.", in_json(object_of({"status": _SAID})))},
     "/ready": {
-        "responses": _ok("Predictions can be made.", _json(_ref("Ready")))
-        | {"503": {"description": "Not yet, and why.", "content": _json(_ref("Error"))}}
+        "responses": answered("Predictions can be made.", in_json(ref("Ready")))
+        | {"503": {"description": "Not yet, and why.", "content": in_json(ref("Error"))}}
     },
     "/metrics": {
-        "responses": _ok("Prometheus's text format.", {"text/plain": {"schema": {"type": "string"}}})
-        | _errors()
+        "responses": answered("Prometheus's text format.", {"text/plain": {"schema": {"type": "string"}}})
+        | errors()
     },
-    "/model": {"responses": _ok("The champions and their cards.", _json(_ref("Models"))) | _errors()},
+    "/model": {"responses": answered("The champions and their cards.", in_json(ref("Models"))) | errors()},
 }
 
 
-def schemas(champions: Champions) -> dict[str, _Schema]:
+def schemas(champions: Champions) -> dict[str, Schema]:
     """The schemas of requests, as the present champions take them, and of answers."""
     rows = {"Identity": _identity()}
     for model in PROFILE_MODELS:
         if champion := champions.by_model.get(model):
             rows[model.capitalize()] = _profile(champion)
     names = list(rows)
-    error = dict.fromkeys(("what", "found", "expected", "do", "field"), _WORD)
+    error = dict.fromkeys(("what", "found", "expected", "do", "field"), WORD)
     texts = {"type": "array", "items": {"type": "string"}}
     return {
         **rows,
-        "Row": {"anyOf": [_ref(name) for name in names]},
+        "Row": {"anyOf": [ref(name) for name in names]},
         "Batch": {
             "anyOf": [
-                *({"type": "array", "minItems": 1, "items": _ref(name)} for name in names),
+                *({"type": "array", "minItems": 1, "items": ref(name)} for name in names),
                 *(_columns(rows[name]) for name in names),
             ],
             "description": "Rows, or columns of equal length.",
         },
-        "Prediction": _object({"satisfaction_score": _SCORE, **_PREDICTED}),
-        "Predictions": _object({"satisfaction_score": {"type": "array", "items": _SCORE}, **_PREDICTED}),
-        "Subscriber": _object({SUBSCRIBER: {"type": "string"}}, more=True),
+        "Prediction": object_of({"satisfaction_score": _SCORE, **PREDICTED}),
+        "Predictions": object_of({"satisfaction_score": {"type": "array", "items": _SCORE}, **PREDICTED}),
+        "Subscriber": object_of({SUBSCRIBER: {"type": "string"}}, more=True),
         "Answer": _answer(),
-        "Ready": _object({"status": {"type": "string"}, "models": {"type": "object"}, "troubles": texts}),
-        "Models": _object({"models": {"type": "object"}, "troubles": texts}),
-        "Error": _object({"error": _object({**error, "row": {"type": ["integer", "null"]}})}),
+        "Ready": object_of({"status": {"type": "string"}, "models": {"type": "object"}, "troubles": texts}),
+        "Models": object_of({"models": {"type": "object"}, "troubles": texts}),
+        "Error": object_of({"error": object_of({**error, "row": {"type": ["integer", "null"]}})}),
     }
 
 
-def _profile(champion: Champion) -> _Schema:
+def _profile(champion: Champion) -> Schema:
     known = champion.predictor.fields
     properties = {name: _nullable(name) if name in champion.numbers else _TEXT for name in known}
     return {
@@ -223,28 +183,30 @@ def show_segments(document: dict[str, Any], segmenter: Segmenter | None) -> None
     found = document["components"]["schemas"]
     inputs = segmenter.inputs if segmenter else ()
     rows = {f"Segmented{form.capitalize()}": _segmented(inputs, form) for form in FORMS}
-    every = [*map(_ref, rows), *({"type": "array", "minItems": 1, "items": _ref(name)} for name in rows)]
+    every = [*map(ref, rows), *({"type": "array", "minItems": 1, "items": ref(name)} for name in rows)]
     described = "As the parameter inputs says: one object, an array of them, or columns of equal length."
     columns = [_columns(row) for row in rows.values()]
     found |= rows | {"Segmented": {"anyOf": [*every, *columns], "description": described}}
-    number: _Schema = {"type": "integer", "minimum": 0}
-    name: _Schema = {"type": "string", **({"enum": list(segmenter.names)} if segmenter else {})}
-    model = {**_PREDICTED, "version": {"type": "string", "description": "The run that it comes from."}}
+    number: Schema = {"type": "integer", "minimum": 0}
+    name: Schema = {"type": "string", **({"enum": list(segmenter.names)} if segmenter else {})}
+    model = {**PREDICTED, "version": {"type": "string", "description": "The run that it comes from."}}
     many = {"segment": {"type": "array", "items": number}, "name": {"type": "array", "items": name}}
-    found["Segment"] = {"anyOf": [_object({"segment": number, "name": name, **model}), _object(many | model)]}
+    found["Segment"] = {
+        "anyOf": [object_of({"segment": number, "name": name, **model}), object_of(many | model)]
+    }
     maybe = {"type": ["number", "null"]}
-    found["SubscriberSegment"] = _object(
+    found["SubscriberSegment"] = object_of(
         {
             SUBSCRIBER: {"type": "string"},
             "segment": {
                 "type": ["integer", "null"],
                 "description": "Null where the subscriber lacks an input.",
             },
-            "segment_name": _WORD,
+            "segment_name": WORD,
             "distance": maybe,
-            "runner_up_name": _WORD,
+            "runner_up_name": WORD,
             "runner_up_distance": maybe,
-            "lacking": _WORD,
+            "lacking": WORD,
             "distances": {"type": ["object", "null"], "description": "By segment, in z units."},
             "deciding": {
                 "type": ["array", "null"],
@@ -263,16 +225,16 @@ def show_segments(document: dict[str, Any], segmenter: Segmenter | None) -> None
         content[kind] = {**content[kind], "example": shown}
 
 
-def _segmented(inputs: Sequence[Input], form: str) -> _Schema:
-    properties: dict[str, _Schema] = {}
+def _segmented(inputs: Sequence[Input], form: str) -> Schema:
+    properties: dict[str, Schema] = {}
     for one in inputs:
         if takes_number(one, form):
             low, high = bounds(one, form)
             properties[one.name] = {"type": "number", "minimum": low, "maximum": high}
         else:
-            known: _Schema = {"maxLength": LONGEST} if one.is_open else {"enum": list(one.levels)}
+            known: Schema = {"maxLength": LONGEST} if one.is_open else {"enum": list(one.levels)}
             properties[one.name] = {"type": "string", **known}
-    return {**_object(properties), "properties": {**properties, SUBSCRIBER: _WHO}}
+    return {**object_of(properties), "properties": {**properties, SUBSCRIBER: _WHO}}
 
 
 def _usual(one: Input, segmenter: Segmenter) -> float | str:
@@ -283,7 +245,7 @@ def _usual(one: Input, segmenter: Segmenter) -> float | str:
     return round(max(float(mean), 0.0), 3)
 
 
-def _answer() -> _Schema:
+def _answer() -> Schema:
     """One scale and not the other; null is as good as absent."""
     scales = {"csat": (1, 5), "nps": (0, 10)}
     whole = {
@@ -307,20 +269,20 @@ def _answer() -> _Schema:
     }
 
 
-def _identity() -> _Schema:
+def _identity() -> Schema:
     scores = {name: _number(name) for name in IDENTITY}
-    return {**_object(scores), "properties": {**scores, SUBSCRIBER: _WHO}}
+    return {**object_of(scores), "properties": {**scores, SUBSCRIBER: _WHO}}
 
 
-def _number(name: str) -> _Schema:
+def _number(name: str) -> Schema:
     return {"type": "number", "minimum": 0, "maximum": largest(name)}
 
 
-def _nullable(name: str) -> _Schema:
+def _nullable(name: str) -> Schema:
     return {**_number(name), "type": ["number", "null"]}
 
 
-def _columns(row: _Schema) -> _Schema:
+def _columns(row: Schema) -> Schema:
     properties = {
         name: {"type": "array", "minItems": 1, "items": schema} for name, schema in row["properties"].items()
     }

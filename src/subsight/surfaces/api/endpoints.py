@@ -15,11 +15,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from subsight.lifecycle.feedback import Inbox
+from subsight.lifecycle.following import Followed
+from subsight.lifecycle.recommending import Offers
 from subsight.lifecycle.segmentation import Segmenter, Watched
 from subsight.lifecycle.watching import last_look
 from subsight.live.status import status
 from subsight.results import Results
-from subsight.surfaces.api import bodies, collected, fields, survey
+from subsight.surfaces.api import bodies, collected, fields, offers, survey
 from subsight.surfaces.api.gate import Asked, asked
 from subsight.surfaces.api.journal import Journal, Prediction
 from subsight.surfaces.api.limits import Limits
@@ -49,9 +51,10 @@ class Endpoints:
         limits: Limits,
         metrics: Metrics,
         watched: Watched,
+        followed: Followed[Offers],
     ) -> None:
         self._workspace = workspace
-        self._watched = watched
+        self._watched, self._followed = watched, followed
         self._live = live
         self._journal = journal
         self._limits = limits
@@ -165,16 +168,18 @@ class Endpoints:
 
     async def ready(self, _request: Request) -> Response:
         """Whether predictions can be made, and if not, why and what to do."""
-        champions, segmenter = self._live.champions(), self._watched.current()
+        champions = self._live.champions()
+        others = [one for one in (self._watched.current(), self._followed.current()) if one]
         troubles = self._troubles(champions)
         if self._journal.trouble:
             troubles.insert(0, self._journal.trouble)
-        elif champions.by_model or segmenter:
+        elif champions.by_model or others:
             models = {name: champion.number for name, champion in champions.by_model.items()}
-            segments = {segmenter.name: segmenter.version} if segmenter else {}
+            versions = {one.name: one.version for one in others}
             if not models and not troubles:
-                troubles.append("there is no model yet: only segments can be predicted")
-            return reply({"status": "ready", "models": models | segments, "troubles": troubles})
+                said = " and ".join(versions)
+                troubles.append(f"there is no model yet: only {said} can be predicted")
+            return reply({"status": "ready", "models": models | versions, "troubles": troubles})
         raise RefusedError(
             503,
             troubles[0] if troubles else "there is no model yet: nothing can be predicted",
@@ -201,11 +206,13 @@ class Endpoints:
         cards = {name: _card(champion, challenges.get(name)) for name, champion in champions.by_model.items()}
         if segmenter := self._watched.current():
             cards[segmenter.name] = _segments_card(segmenter)
+        if found := self._followed.current():
+            cards[found.name] = offers.card(found)
         return reply({"models": cards, "troubles": self._troubles(champions)})
 
     def _troubles(self, champions: Champions) -> list[str]:
-        trouble = self._watched.trouble
-        return [*champions.troubles, *([trouble] if trouble else [])]
+        others = (self._watched.trouble, self._followed.trouble)
+        return [*champions.troubles, *(trouble for trouble in others if trouble)]
 
 
 def _card(champion: Champion, challenge: Challenge | None) -> dict[str, Any]:

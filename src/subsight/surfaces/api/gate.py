@@ -24,9 +24,10 @@ Endpoint = Callable[[Scope, Receive], Awaitable[Response]]
 
 BODY_IS_HERE: Final = "subsight.body_is_here"
 _ROUTES: Final = frozenset({
-    "/predict", "/predict/batch", "/segments/predict", "/feedback", "/monitoring", "/health", "/ready",
-    "/metrics", "/model", "/docs", "/openapi.json",
+    "/predict", "/predict/batch", "/segments/predict", "/offers/recommend", "/feedback", "/monitoring",
+    "/health", "/ready", "/metrics", "/model", "/docs", "/openapi.json",
 })  # fmt: skip
+_OF_A_SUBSCRIBER: Final = frozenset({"segment", "offers"})
 _PROBES: Final = frozenset({"/health", "/ready"})
 _DISCONNECTED: Final = 499
 _log = logging.getLogger("subsight.api")
@@ -56,7 +57,8 @@ def _route(path: str) -> str:
         return path
     if not path.startswith("/subscribers/"):
         return "other"
-    return "/subscribers/{id}/segment" if path.endswith("/segment") else "/subscribers/{id}"
+    last = path.rpartition("/")[2]
+    return f"/subscribers/{{id}}/{last}" if last in _OF_A_SUBSCRIBER else "/subscribers/{id}"
 
 
 class Gate:

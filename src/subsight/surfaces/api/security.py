@@ -34,10 +34,12 @@ _NEEDS: Final = {
     "/predict": "predict",
     "/predict/batch": "predict",
     "/segments/predict": "predict",
+    "/offers/recommend": "predict",
     "/feedback": "feedback",
     "/monitoring": "read",
     "/subscribers/{id}": "read",
     "/subscribers/{id}/segment": "read",
+    "/subscribers/{id}/offers": "read",
     "/model": "read",
     "/metrics": "read",
 }
