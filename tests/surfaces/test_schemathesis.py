@@ -23,7 +23,7 @@ from subsight.lifecycle import training, watching
 from subsight.lifecycle.registry import Registry
 from subsight.privacy import pseudonym
 from subsight.settings import load
-from subsight.simulate import Operator, simulate
+from subsight.simulate import OfferMarket, Operator, simulate, simulate_offers
 from subsight.workspace import Workspace
 
 EXAMPLES = os.environ.get("SUBSIGHT_EXAMPLES", "10")
@@ -31,16 +31,23 @@ CONFIGURATION = str(Path(__file__).with_name("schemathesis.toml"))
 COUNT = re.compile(r'^subsight_requests_total{route="(.+)",status="(\d+)"} ', re.MULTILINE)
 PATHS = {
     "/predict", "/predict/batch", "/segments/predict", "/subscribers/{id}", "/subscribers/{id}/segment",
-    "/feedback", "/monitoring", "/health", "/ready", "/metrics", "/model",
+    "/subscribers/{id}/offers", "/offers/recommend", "/feedback", "/monitoring", "/health", "/ready",
+    "/metrics", "/model",
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A published run with segments, a champion of each model, and a look at them."""
+    """A published run with segments and offers, a champion of each model, and a look at them."""
     folder = tmp_path_factory.mktemp("schemathesis")
     made = simulate(Operator(subscribers=1000, sessions=6000), folder / "operator")
-    Insight.open(folder / "ws").run(made.sessions, studies=["satisfaction"])
+    insight = Insight.open(folder / "ws", as_of="2026-06-01")
+    insight.workspace.settings_file.write_text('as_of = "2026-06-01"\n')
+    insight.run(made.sessions, studies=["satisfaction"])
+    market = simulate_offers(OfferMarket(subscribers=1000), folder / "market")
+    for kind, file in (("usage", market.usage), ("offers", market.offers), ("purchases", market.purchases)):
+        insight.ingest(file, kind=kind)
+    insight.train_offers()
     workspace, settings = Workspace.open(folder / "ws"), load()
     ingest(workspace, [made.feedback], settings, kind="feedback")
     add(workspace.run(), first=pseudonym("999000000000", workspace.key()))

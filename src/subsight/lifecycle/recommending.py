@@ -303,7 +303,7 @@ def _texts(name: str, value: Any) -> list[str] | None:
             name,
             expected=f"a list of at most {MOST_TEXTS:,} texts, or null",
         )
-    texts = [str(one) if type(one) is int and abs(one) <= LARGEST else one for one in value]
+    texts = [str(int(one)) if _is_whole(one) else one for one in value]
     for place, one in enumerate(texts, 1):
         if type(one) is not str or len(one) > LONGEST:
             raise UsageError(
@@ -313,6 +313,11 @@ def _texts(name: str, value: Any) -> list[str] | None:
                 expected=f"texts of at most {LONGEST} characters",
             )
     return [one.strip() for one in texts if one.strip()]
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether it is a whole number, as protocols may be told: to JSON 6.0 is one."""
+    return type(value) in (int, float) and abs(value) <= LARGEST and value == int(value)
 
 
 def _number(name: str, value: Any) -> float | None:

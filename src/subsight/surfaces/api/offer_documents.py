@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from subsight.lifecycle.recommending import LARGEST, LONGEST, MOST_TEXTS, NAMES, NUMBERS, Offers
 from subsight.surfaces.api.bodies import SUBSCRIBER
+from subsight.surfaces.api.offers import VISIBLE
 from subsight.surfaces.api.shapes import (
     BODY_ERRORS,
     SUBSCRIBER_ID,
@@ -52,7 +53,7 @@ def show_offers(document: dict[str, Any], offers: Offers | None) -> None:
     """Adds what the present map of offers takes and answers to an OpenAPI document."""
     found = document["components"]["schemas"]
     usage = _usage(offers)
-    who: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": r"[0-9A-Za-z]{2}"}
+    who: Schema = {"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": VISIBLE}
     who["description"] = "A clear number, a customer number or a pseudonym; kept as a pseudonym only."
     by_name = object_of({SUBSCRIBER: who})
     by_usage = object_of({"usage": ref("Usage")})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -27,8 +28,11 @@ from subsight.surfaces.api.limits import Limits
 from subsight.surfaces.api.refusals import RefusedError, reply, shown
 from subsight.workspace import Workspace
 
-__all__ = ["OfferAnswers", "card"]
+__all__ = ["VISIBLE", "OfferAnswers", "card"]
 
+VISIBLE: Final = r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200f\u2028-\u202f\u205f\u2060\u3000\ufeff]"
+"""What names have at least one of, the same in every dialect of patterns."""
+_VISIBLE: Final = re.compile(VISIBLE)
 _USAGE: Final = "usage"
 _ROWS: Final = "rows"
 _ONE: Final = "subscriber_id, usage, or both"
@@ -140,7 +144,7 @@ def _row(sent: Mapping[str, Any], offers: Offers, key: bytes, place: int | None 
         raise RefusedError(
             422, f"nobody is asked for{at and f' in row {place}'}", expected=_ONE, field=SUBSCRIBER, row=place
         )
-    if who is not None and (type(who) is not str or len(who) > LONGEST or not pseudonym_of(who, key)):
+    if who is not None and not _is_name(who, key):
         raise RefusedError(
             422,
             f"the field {SUBSCRIBER}{at} names no subscriber",
@@ -163,6 +167,13 @@ def _row(sent: Mapping[str, Any], offers: Offers, key: bytes, place: int | None 
                 422, what, found=error.found, expected=error.expected, field=error.field, row=place
             ) from None
     return _Row(who, usage)
+
+
+def _is_name(who: Any, key: bytes) -> bool:
+    """Whether it may be somebody's: not where a spreadsheet took digits, as in 1.31E+19."""
+    if type(who) is not str or len(who) > LONGEST or not _VISIBLE.search(who):
+        return False
+    return pseudonym_of(who, key) is not None
 
 
 def _check_names(sent: Mapping[str, Any], known: Sequence[str], place: int | None) -> None:
