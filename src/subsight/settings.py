@@ -79,7 +79,8 @@ class Settings(BaseSettings):
     as_of: str = Field(
         "",
         pattern=r"^(\d{4}-\d{2}-\d{2})?$",
-        description="local date that recency is counted from; by default the last one seen",
+        description="local date that recency is counted from, by default the last one seen, "
+        "and on which offers have to be valid, by default today",
     )
     period_days: int = Field(7, ge=1, description="length of the period that is compared with the one before")
     rfm_cuts: dict[str, list[float]] = Field(
