@@ -33,7 +33,7 @@ class Lookup:
     """
 
     def __init__(
-        self, path: Path, columns: Collection[str] | None = None, kept_bytes: int = 200_000_000
+        self, path: Path, columns: Collection[str] | None = None, kept_bytes: int = 100_000_000
     ) -> None:
         """Raises:
         OSError, ValueError: it is no Parquet file.
