@@ -81,6 +81,9 @@ def test_the_fullest_the_emptiest_and_the_border_are_where_they_were_put() -> No
         "It is emptiest at the bottom right: 20.0 a node, where 180.0 are usual.",
         "The strongest border is at the top: 5.00 z units to the neighbours, where 1.00 are usual.",
     )
+    left = [{**node, "subscriber_count": 20 if node["node"] == 3 else 100} for node in nodes]
+    reading = said(answers(offer_inputs([100] * 9, 3, nodes=left, topology="rectangular"))["map"])
+    assert "It is emptiest at the left: 20.0 a node" in reading
     flat = [{**node, "neighbour_distance": 1.0, "subscriber_count": 100} for node in nodes]
     reading = said(answers(offer_inputs([100] * 9, 3, nodes=flat, topology="rectangular"))["map"])
     assert "No border stands out" in reading
@@ -140,6 +143,18 @@ def test_training_says_whether_it_converged(errors: tuple[float, ...], words: st
         for i, error in enumerate(errors)
     ]
     assert words in said(answers(offer_inputs(history=history))["training"])
+
+
+def test_an_error_that_falls_with_the_radius_is_not_blamed_on_the_epochs() -> None:
+    history = [
+        {"epoch": i, "radius": radius, "quantisation_error": error, "movement": 0.1}
+        for i, (radius, error) in enumerate(((2.0, 4.0), (1.5, 2.0), (1.0, 1.8)))
+    ]
+    assert (
+        answers(offer_inputs(history=history))["training"]
+        .reading[1]
+        .startswith("Over the last epoch it still fell, by 10.0 %, as the radius did (from 1.5 to 1): ")
+    )
 
 
 def test_encoding_says_what_was_unknown() -> None:
@@ -298,6 +313,8 @@ def test_outcomes_are_shares_of_all_and_small_ones_are_not_said() -> None:
         "Of 305 subscribers, too few are on one side to say how many get an offer of the map.",
     )
     assert column(few, "subscriber_count") == [None, None]
+    none = recommended(recommendation_inputs(outcomes=[{"outcome": "held out", "subscriber_count": 300}]))
+    assert none["outcomes"].reading[0] == "None of 300 subscribers gets an offer of the map."
 
 
 def test_offers_say_which_comes_first_and_when_all_get_the_same() -> None:

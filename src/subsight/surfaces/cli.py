@@ -6,7 +6,6 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -142,7 +141,7 @@ def simulate(
     """Make a synthetic operator with planted truths: sessions, segments, bad cells and handsets.
 
     Of flows: who grows in video, leaves or moves to the night in the last week, and the busy hour.
-    Of offers: which types of usage there are, and which offers each of them prefers.
+    Of offers: which types of usage there are, and which offers each of them prefers (--as-of 2026-05-31).
     """
     from subsight.simulate import (
         FlowNetwork,
@@ -223,6 +222,8 @@ def ingest(
     output: FormatOption = Output.text,
 ) -> None:
     """Read records into a workspace; the same file twice counts once."""
+    from subsight.surfaces import tables
+
     insight = _insight(workspace, create=True, engine=engine, time_zone=time_zone, identifiers=identifiers)
     with shown_progress() as progress:
         found = insight.ingest(*inputs, kind=kind, mapping=mapping, progress=progress)
@@ -236,7 +237,7 @@ def ingest(
         state = "read" if entry.is_new else entry.ignored or "known already"
         print(f"{entry.name}: {state}, {counts['accepted']:,} accepted, {counts['rejected']:,} rejected")
         if entry.is_new:
-            _print_quality(counts)
+            tables.print_quality(counts)
 
 
 @app.command(epilog="Example: subsight run telcom_data.csv --workspace tellco")
@@ -275,13 +276,15 @@ def run(
 
 
 def _headline(results: Any) -> None:
+    from subsight.surfaces.tables import print_quality
+
     quality, manifest = results.quality, results.manifest
     for entry in manifest["inputs"]:
         print(
             f"{entry['name']}: {entry['records']:,} records, {entry['accepted']:,} accepted, "
             f"{entry['rejected']:,} rejected (mapping {entry['mapping']})"
         )
-    _print_quality(quality)
+    print_quality(quality)
     without = quality["without_subscriber_count"]
     if without:
         print(f"  excluded  {without:,} records have no subscriber")
@@ -289,16 +292,6 @@ def _headline(results: Any) -> None:
     counted = next((name for name in ("profiles", "segments", "rfm") if name in tables), None)
     rows = f": {tables[counted]['rows']:,} subscribers" if counted else ""
     print(f"run {manifest['run']}{rows}")
-
-
-def _print_quality(quality: Mapping[str, Any]) -> None:
-    for finding in quality["findings"]:
-        if finding["severity"] != "note":
-            count = f" ({finding['count']:,})" if finding["count"] else ""
-            print(f"  {finding['severity']:9} {finding['column']}: {finding['text']}{count}")
-    for reject in quality["rejects"]:
-        why = f"{reject['column']} {reject['reason']}".strip()
-        print(f"  rejected  {reject['count']:,}: {why}")
 
 
 @app.command(epilog="Example: subsight show tellco engagement --format json")

@@ -16,13 +16,20 @@ from subsight.surfaces.options import FormatOption, Output, WorkspaceArgument, s
 
 __all__ = ["offers"]
 
-offers = typer.Typer(no_args_is_help=True, help="Next-best offers: train the map of usage, recommend by it.")
+offers = typer.Typer(
+    no_args_is_help=True,
+    help="Next-best offers: train the map of usage, recommend by it.",
+    epilog="Example: subsight offers train tellco, then subsight offers recommend tellco --all",
+)
 
 AsOfOption = Annotated[
     str | None, typer.Option("--as-of", help="Local date on which offers have to be valid; today by default.")
 ]
 NodesOption = Annotated[
-    str | None, typer.Option("--nodes", help="CSV (node, offer_id; the best first): what nodes are offered.")
+    str | None,
+    typer.Option(
+        "--nodes", help="CSV (node, offer_id; the best first): what nodes are offered, instead of purchases."
+    ),
 ]
 
 
@@ -46,9 +53,13 @@ def train(
     if output is Output.json:
         print(json.dumps([answer.to_json() for answer in results.answers("offers")], indent=1))
         return
+    tables.print_quality(results.quality["areas"]["offers"])
+    for question in ("map", "catalogue"):
+        print(results.answer(f"offers.{question}").reading[0])
     tables.print_answer(results.answer("offers.evaluation"), 20)
+    day = "" if as_of is None else f" --as-of {as_of}"
     print(f"\nreport  {workspace / 'current' / 'report.html'}")
-    print(f"next    subsight offers recommend {workspace} --all")
+    print(f"next    subsight offers recommend {workspace} --all{day}")
 
 
 @offers.command(epilog="Example: subsight offers recommend tellco --subscriber 33664962239")
@@ -58,13 +69,13 @@ def recommend(
         bool, typer.Option("--all", help="Everybody, published as the table recommendations of a new run.")
     ] = False,
     subscriber: Annotated[
-        str | None, typer.Option(help="One: a clear MSISDN, a customer number, or a pseudonym.")
+        str | None, typer.Option(help="One of them: a clear MSISDN, a customer number, or a pseudonym.")
     ] = None,
     nodes: NodesOption = None,
     as_of: AsOfOption = None,
     output: FormatOption = Output.text,
 ) -> None:
-    """Recommend offers by the trained map. Interrupted, --all goes on where it was."""
+    """Recommend offers by the trained map, each with its reason. Interrupted, --all goes on where it was."""
     from subsight.surfaces.library import Insight
 
     if everybody == (subscriber is not None):
@@ -94,13 +105,9 @@ def _print_one(found: dict[str, Any], output: Output) -> None:
     if output is Output.json:
         print(json.dumps(found, indent=1, ensure_ascii=False))
         return
-    print(f"{found['subscriber_id']}: {found['outcome']}")
+    print(f"{found['subscriber_id']}: {found['outcome']}, as of {found['as_of']}")
     if found["offers"]:
-        tables.print_rows([{**one, "score": _rounded(one["score"])} for one in found["offers"]])
-
-
-def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, 4)
+        tables.print_rows(found["offers"])
 
 
 def _print_all(results: Any, workspace: Path, output: Output) -> None:

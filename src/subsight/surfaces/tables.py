@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from subsight.sources.inspection import Inspection
     from subsight.surfaces.export import Evidence
 
-__all__ = ["print_answer", "print_evidence", "print_inspection", "print_rows", "print_subscriber"]
+__all__ = [
+    "print_answer", "print_evidence", "print_inspection", "print_quality", "print_rows", "print_subscriber",
+]  # fmt: skip
 
 _WIDE = 400
 Say = Callable[[str, Mapping[str, Any]], str]
@@ -113,6 +115,17 @@ def print_answer(answer: Answer, limit: int) -> None:
         console.print(
             Padding(Text(f"note: {_in_words(note, answer.columns)}", style="dim"), (0, 0, 0, 2), expand=False)
         )
+
+
+def print_quality(quality: Mapping[str, Any]) -> None:
+    """What was found wrong, and what was rejected; notes are left to the report."""
+    for finding in quality["findings"]:
+        if finding["severity"] != "note":
+            count = f" ({finding['count']:,})" if finding["count"] else ""
+            print(f"  {finding['severity']:9} {finding['column']}: {finding['text']}{count}")
+    for reject in quality["rejects"]:
+        why = f"{reject['column']} {reject['reason']}".strip()
+        print(f"  rejected  {reject['count']:,}: {why}")
 
 
 def _in_words(text: str, names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from subsight.pipeline.offers.returns import returns
 from subsight.pipeline.publishing import Area, Context
 from subsight.store import Frame
 from subsight.studies.offers import RECOMMENDATION_QUESTIONS, RecommendationInputs
+from subsight.units import format_value
 
 __all__ = ["STUDIES", "recommendations"]
 
@@ -60,6 +61,7 @@ def _funnel(recommender: Recommender, counts: Sequence[Mapping[str, Any]]) -> li
     states = recommender.catalogue.states(recommender.at)
     unmeasured = sum(one["unmeasured"] for one in counts)
     cap = f"{policy.contact_cap} contacts or more" if policy.contact_cap else "no cap is set"
+    held_out = format_value(policy.holdout_share, "share")
     said = {
         "catalogue": f"{len(states)} offers",
         "validity": f"{states.count('valid')} of {len(states)} offers are valid on {recommender.at:%Y-%m-%d}",
@@ -68,7 +70,7 @@ def _funnel(recommender: Recommender, counts: Sequence[Mapping[str, Any]]) -> li
         "contact cap": cap,
         "margin floor": f"margin below {policy.margin_floor:g}; an unknown one passes",
         "experience": f"experience index below {policy.least_experience:g}; {unmeasured:,} not measured pass",
-        "hold-out": f"{policy.holdout_share:.0%} of subscribers are offered nothing, to compare with",
+        "hold-out": f"{held_out} of subscribers are offered nothing, to compare with",
         "suits the node": "offers that nothing tells of, for subscribers with such usage",
     }
     return [

@@ -182,8 +182,10 @@ def _of_catalogue(rows: Rows) -> list[str]:
         reading = [f"{all_of} {state}."]
     valid = [row for row in rows if row["state"] == "valid"]
     best = _popular(rows)
-    if best is None:
-        reading.append("No valid offer was bought by enough subscribers to say so.")
+    if valid and not any(row["buyer_count"] is None or row["buyer_count"] for row in valid):
+        reading.append("Nobody bought a valid offer yet.")
+    elif best is None:
+        reading.append("No valid offer was bought by enough subscribers to say which is the most popular.")
     elif best["bought_share"] is not None:
         reading.append(
             f"The most popular that is valid is {best['offer_id']}: {percent(best['bought_share'])} of all "

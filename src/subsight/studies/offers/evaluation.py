@@ -111,13 +111,19 @@ def _breadth(values: Mapping[Any, float]) -> list[str]:
 
 def _notes(found: Mapping[str, Any]) -> tuple[str, ...]:
     left = found["left_out_count"]
+    aside = (
+        f" {words.plural(left, 'subscriber')} who bought only what could not be recommended to them "
+        f"{'was' if left == 1 else 'were'} left out."
+        if left
+        else ""
+    )
     return (
         f"Judged on purchases from {day(found['cut_at'])} on, of "
-        f"{words.plural(found['held_out_count'], 'subscriber')}; the offers were made from what came before. "
-        f"{words.plural(left, 'subscriber')} {'was' if left == 1 else 'were'} left out.",
+        f"{words.plural(found['held_out_count'], 'subscriber')}; the offers were made from what came before."
+        f"{aside}",
         "Clear is a difference whose 95 % interval, of the same subscribers under both, does not hold zero. "
-        "hit_rate: who took one of the offers; coverage: offers recommended at all; popularity_bias: how "
-        "popular those are.",
+        "hit rate: who took one of the offers; coverage: offers recommended to anybody, of those that may "
+        "be; popularity bias: how popular those are, over all that may be recommended.",
     )  # fmt: skip
 
 

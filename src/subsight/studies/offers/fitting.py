@@ -55,6 +55,14 @@ def _converged(rows: Rows) -> tuple[str, ...]:
     over = "last epoch" if back == 1 else f"last {back} epochs"
     if abs(change) < _STILL:
         return (course, f"It converged: over the {over} it changed by less than {100 * _STILL:.0f} %.")
+    radii = [rows[-1 - back]["radius"], rows[-1]["radius"]]
+    if change < 0 and radii[1] < radii[0]:
+        return (
+            course,
+            f"Over the {over} it still fell, by {100 * abs(change):.1f} %, as the radius did (from "
+            f"{radii[0]:.3g} to {radii[1]:.3g}): a smaller radius fits closer, so that this alone asks for "
+            "no more epochs.",
+        )
     turn = "falling" if change < 0 else "rising"
     more = "more epochs may lower it" if change < 0 else "look at the radius it ends with"
     return (
@@ -85,7 +93,10 @@ def _encoding(inputs: OfferInputs) -> Answer:
             rows, "filled_count", "missing number", "filled in with the median", "No number was missing."
         ),
     ]
-    notes = ("Every feature is in z units on the map, so that none counts more for its unit.",)
+    notes = (
+        "On the map every number is in z units, and all values of a list together vary as much as one "
+        "number: none counts more for its unit, nor a list for its length.",
+    )
     return Answer("offers.encoding", _TEXT["encoding"], rows, tuple(reading), notes=notes)
 
 

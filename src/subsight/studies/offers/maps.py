@@ -140,7 +140,7 @@ def _region(row: Mapping[str, Any], rows: Rows) -> str:
         low, span = min(values), max(values) - min(values)
         thirds.append(min(int(3 * (row[name] - low) / span), 2) if span else 1)
     down, across = ("top", "", "bottom")[thirds[0]], ("left", "", "right")[thirds[1]]
-    return f"at the {' '.join(filter(None, (down, across)))}" if down or across else "in the middle"
+    return f"at the {f'{down} {across}'.strip()}" if down or across else "in the middle"
 
 
 def _regions(shown: Rows) -> list[str]:
@@ -199,8 +199,9 @@ def _planes(inputs: OfferInputs) -> Answer:
         f"{spread[strongest[0]]:.2f} z units between nodes){rest}."
     ]
     notes = (
-        "In z units: a node's value less the mean of all, in their standard deviations; nodes count by their "
-        f"subscribers. Colours end at {_FARTHEST} on either side.",
+        "In z units: a node's value less the mean of all, in their standard deviations; what a list may hold "
+        "is in one deviation for the whole list, and so paler. Nodes count by their subscribers; colours end "
+        f"at {_FARTHEST} on either side.",
         f"{len(strongest)} of {words.plural(len(spread), 'feature')}, the ones that vary most.",
     )
     return Answer(

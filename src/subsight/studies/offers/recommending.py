@@ -92,7 +92,8 @@ def _outcomes(inputs: RecommendationInputs) -> Answer:
         for row in inputs.outcomes
     ]
     shown = {row["outcome"]: row for row in told(rows, inputs.settings.minimum_group)}
-    reading = [_recommended(shown, whole)]
+    is_any = any(row["outcome"] == _RECOMMENDED and row["subscriber_count"] for row in rows)
+    reading = [_recommended(shown, whole) if is_any else _nobody(whole)]
     others = [
         f"{percent(row['subscriber_share'])} {name}"
         for name, row in sorted(shown.items(), key=lambda item: -item[1]["subscriber_count"])
@@ -111,9 +112,11 @@ def _recommended(shown: dict[str, Any], whole: int) -> str:
     row, who = shown.get(_RECOMMENDED), words.plural(whole, "subscriber")
     if row is None:
         return f"Of {who}, too few are on one side to say how many get an offer of the map."
-    if not row["subscriber_count"]:
-        return f"None of {who} gets an offer of the map."
     return f"Of {who}, {percent(row['subscriber_share'])} get an offer of the map."
+
+
+def _nobody(whole: int) -> str:
+    return f"None of {words.plural(whole, 'subscriber')} gets an offer of the map."
 
 
 def _offers(inputs: RecommendationInputs) -> Answer:

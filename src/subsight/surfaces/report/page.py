@@ -251,7 +251,7 @@ def _listed(values: Mapping[str, Any], within: str = "") -> list[tuple[str, str]
     for name, value in values.items():
         words = f"{within}{phrase(name)}"
         if name in ("sizes", "hits"):
-            continue  # the overview has them, small ones suppressed
+            continue  # the studies have them, small ones suppressed
         if name in ("filled", "lacking") and isinstance(value, Mapping):
             listed += [
                 (f"{sentence(name)}: {phrase(feature)}", cell_text(n, None)) for feature, n in value.items()
