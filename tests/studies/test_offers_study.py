@@ -328,6 +328,9 @@ def test_offers_say_which_comes_first_and_when_all_get_the_same() -> None:
     same = [{**row, "first_count": 600 if row["offer_id"] == "video" else 20} for row in inputs.offers]
     reading = said(recommended(recommendation_inputs(offers=same))["offers"])
     assert "More than half get the same offer first" in reading
+    defaults = [{**row, "fallback_count": row["subscriber_count"]} for row in same]
+    reading = said(recommended(recommendation_inputs(offers=defaults))["offers"])
+    assert "the map tells" not in reading
     nobody = recommended(recommendation_inputs(offers=[]))["offers"]
     assert nobody.reading == ("No offer goes to anybody.",)
 
@@ -366,7 +369,10 @@ def worth(popularity: float, effective: float = 100.0) -> Mapping[str, Any]:
 )
 def test_what_recommendations_are_worth_turns_with_the_other(popularity: float, words: str) -> None:
     found = recommended(recommendation_inputs(value=worth(popularity)))["value"]
-    assert found.reading[0] == "As recommended, an offer shown was worth 0.1 within 14 days (0.09 to 0.11)."
+    assert (
+        found.reading[0]
+        == "As recommended, an offer shown was worth 0.1 purchases within 14 days (0.09 to 0.11)."
+    )
     assert found.reading[1].startswith(f"That is {words}")
     assert len(found.reading) == 2
     assert "rough" in said(recommended(recommendation_inputs(value=worth(popularity, 12.0)))["value"])

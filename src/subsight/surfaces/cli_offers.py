@@ -53,7 +53,7 @@ def train(
     if output is Output.json:
         print(json.dumps([answer.to_json() for answer in results.answers("offers")], indent=1))
         return
-    tables.print_quality(results.quality["areas"]["offers"])
+    tables.print_quality(results.quality)
     for question in ("map", "catalogue"):
         print(results.answer(f"offers.{question}").reading[0])
     tables.print_answer(results.answer("offers.evaluation"), 20)

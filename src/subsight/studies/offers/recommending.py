@@ -148,7 +148,9 @@ def _offers(inputs: RecommendationInputs) -> Answer:
 
 def _of_offers(given: Rows, rows: Rows) -> list[str]:
     used = [row for row in given if row["subscriber_count"]]
-    firsts = sum(row["first_count"] for row in given)
+    firsts, defaults, whole = (
+        sum(row[name] for row in given) for name in ("first_count", "fallback_count", "subscriber_count")
+    )
     reading = [f"{words.plural(len(used), 'offer')} {'goes' if len(used) == 1 else 'go'} to somebody."]
     known = [row for row in rows if row["first_count"]]
     if len(used) > 1 and known and firsts:
@@ -158,9 +160,8 @@ def _of_offers(given: Rows, rows: Rows) -> list[str]:
             f"{words.plural(len(used), 'offer')} go to somebody; {best['offer_id']} is most often the first, "
             f"for {percent(share)} of those who get any."
         )
-        if share > 0.5:
+        if share > 0.5 and defaults < whole:
             reading.append("More than half get the same offer first: the map tells few of them apart.")
-    whole = sum(row["subscriber_count"] for row in given)
     fallback = [row["fallback_count"] for row in rows]
     if None not in fallback:
         said = percent(sum(fallback) / whole) if sum(fallback) else "None"

@@ -64,7 +64,7 @@ def _value(inputs: RecommendationInputs) -> Answer:
 
 def _worth(row: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     return (
-        f"As recommended, an offer shown was worth {_number(row['value'])} within "
+        f"As recommended, an offer shown was worth {_number(row['value'])} purchases within "
         f"{words.plural(found['response_days'], 'day')} ({_number(row['low'])} to {_number(row['high'])})."
     )
 
