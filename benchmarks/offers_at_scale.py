@@ -126,9 +126,7 @@ def main() -> None:
             scaled = by_loop["s"] * asked.subscribers / SAMPLE
             print(f"recommend --all: {ours['wall_s']:.1f} s, {ours['mb']:,.0f} MB")
             print(f"loop over winner: {by_loop['s']:.2f} s for {SAMPLE:,}, scaled {scaled:,.0f} s")
-            print(
-                f"loop / ours: {scaled / ours['wall_s']:.1f}; floor, DuckDB copies the usage: {copy['s']:.1f} s"
-            )
+            print(f"loop / ours: {scaled / ours['wall_s']:.1f}; floor, DuckDB copies it: {copy['s']:.1f} s")
 
 
 if __name__ == "__main__":

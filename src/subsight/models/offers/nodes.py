@@ -115,7 +115,7 @@ def by_mapping(offers: Sequence[str], nodes: int, given: Mapping[int, Sequence[s
             "the mapping of nodes to offers does not fit",
             found=", ".join([*(f"node {node}" for node in unknown_nodes[:5]), *unknown[:5]]),
             expected=f"nodes 0 to {nodes - 1} and offers of the catalogue",
-            do="name nodes as `offers train` lists them, or ingest the offers",
+            do="name nodes as the table of offers.map does, or ingest the offers",
         )
     scores = np.full((nodes, len(offers)), np.nan)
     for node, listed in given.items():
