@@ -146,3 +146,10 @@ def test_who_is_held_out_stays_so_and_is_the_share_asked_for() -> None:
     another = chosen(replace(policy, seed=8), who).outcomes
     both = np.mean((one == 6) & (another == 6))
     assert both == pytest.approx(0.01, abs=0.004)  # of another seed, others
+
+
+@pytest.mark.parametrize("seed", [1 << 31, 2_000_000_000, 1 << 40])
+def test_any_seed_draws(seed: int) -> None:
+    policy = replace(CERTAIN, seed=seed, holdout_share=0.5, exploration_share=0.5)
+    found = chosen(policy, asked(2_000))
+    assert np.mean(found.outcomes == OUTCOMES.index("held out")) == pytest.approx(0.5, abs=0.05)

@@ -1,6 +1,6 @@
 """Which offers a subscriber gets: what may be given is filtered step by step, and the best of it is taken.
 
-All draws follow from the seed and a subscriber's hash, so one subscriber alone gets what a batch gives.
+All draws follow from the seed and a subscriber's own number, so one subscriber alone gets what a batch gives.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _draws(seed: int, hashes: NDArray[np.int64], purpose: int, offer: Any = _NO_OFFER) -> NDArray[np.uint64]:
-    start = _mixed(np.array([(seed << 32) + purpose + 0x9E3779B97F4A7C15], np.uint64))
+    start = _mixed(np.array([((seed << 32) + purpose + 0x9E3779B97F4A7C15) % 2**64], np.uint64))
     return _mixed(_mixed(hashes.astype(np.uint64) ^ start) + np.asarray(offer, np.uint64))
 
 
