@@ -41,6 +41,8 @@ _READ: Final[Mapping[str, tuple[Contract, ...]]] = {
 }  # fmt: skip
 """By kind of records, the tables whose columns explain what a run says of them."""
 _RANKED: Final = "Rows are single pseudonymous subscribers, ranked: no group is small, none is suppressed."
+_SEVERAL: Final = ("recommendations", "offer_holdings")
+"""Tables that may have several rows a subscriber."""
 _BEGINNING: Final = re.compile(rf"([0-9a-f]{{8,{PSEUDONYM_LENGTH}}})(?:…|\.\.\.)")
 _LETTER: Final = re.compile(r"[^\W\d_]")
 
@@ -154,6 +156,7 @@ class Results:
     def subscriber(self, identifier: str, key: bytes, only: str | None = None) -> dict[str, Any]:
         """All that the run's tables, or one of them, hold of one subscriber.
 
+        What stands in several tables is of the first; of one with several rows, its name has the rows.
         `identifier` is a clear MSISDN in any spelling, a customer number, a pseudonym, or the beginning of
         one: at least 8 hex digits and an ellipsis, as the terminal shows it. `key` is the workspace's.
 
@@ -169,13 +172,17 @@ class Results:
         found: dict[str, Any] = {}
         for name in [only] if only else self.tables():
             rows = pq.read_table(self.path(name), filters=known).to_pylist()
-            if len(rows) > 1:
+            called = {row["subscriber_id"] for row in rows}
+            if len(called) > 1:
                 raise NotFoundError(
                     "more than one subscriber is called so",
-                    found=f"{len(rows)} pseudonyms that begin with {start[1] if start else identifier}",
+                    found=f"{len(called)} pseudonyms that begin with {start[1] if start else identifier}",
                     do="give the whole pseudonym: show --format json prints it",
                 )
-            found |= rows[0] if rows else {}
+            if name in _SEVERAL and rows:
+                told: dict[str, Any] = {"subscriber_id": rows[0]["subscriber_id"]}
+                rows = [{**told, name: [{n: v for n, v in row.items() if n not in told} for row in rows]}]
+            found |= {n: value for n, value in (rows[0] if rows else {}).items() if n not in found}
         if not found:
             raise NotFoundError(
                 f"the run {self.manifest['run']} has no such subscriber",
@@ -236,7 +243,10 @@ def pseudonym_of(identifier: str, key: bytes) -> str | None:
 
 
 def spellings(identifier: str, key: bytes) -> list[str]:
-    """What a subscriber of that name may be called in a table: pseudonymous, or clear by choice."""
+    """What a subscriber of that name may be called in a table: pseudonymous, or clear by choice.
+
+    `key` is the workspace's.
+    """
     known = [called for name in _clear_names(identifier) for called in (name, pseudonym(name, key))]
     return [identifier.strip().lower(), *known]
 

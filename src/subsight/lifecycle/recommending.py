@@ -41,7 +41,7 @@ __all__ = [
 NAME: Final = "offers"
 _RECORD: Final = Path("models", "offers.json")
 _MEMBERS, _HOLDINGS = "offer_profiles", "offer_holdings"
-_FACTS: Final = ("subscriber_hash", "node", "shared_traits", "experience_index", "contact_count")
+_FACTS: Final = ("draw_number", "node", "shared_traits", "experience_index", "contact_count")
 """What offers follow from, beside what the catalogue asks for."""
 NAMES: Final = {
     "dpipolicy": "policies", "contenttype": "contents", "ipprotocol": "protocols", "appname": "applications",
@@ -117,7 +117,7 @@ class Offers:
         lists = recommender.record["encoding"]["lists"]
         rows: list[dict[str, Any]] = [{name: [] if name in lists else 1.0 for name in self.columns}]
         placed = recommender.place(self._usage(rows)).append_column("subscriber_id", [["0"]])
-        recommender.recommend(placed.append_column("subscriber_hash", [[0]]), is_certain=True)
+        recommender.recommend(placed.append_column("draw_number", [[0]]), is_certain=True)
 
     @property
     def at(self) -> datetime:
@@ -181,7 +181,7 @@ class Offers:
         for is_known in (True, False):
             some = [i for i, row in enumerate(known) if (row is not None) == is_known]
             members = [
-                {**(known[i] or {"subscriber_id": names[i], "subscriber_hash": 0}), **placed[i]} for i in some
+                {**(known[i] or {"subscriber_id": names[i], "draw_number": 0}), **placed[i]} for i in some
             ]
             # Rows of nobody are told apart by their place alone.
             called = [one["subscriber_id"] for one in members]
@@ -194,7 +194,8 @@ class Offers:
 
     def _known(self, identifiers: Sequence[str | None]) -> list[dict[str, Any] | None]:
         """What the run knows of each, None of who is not of it."""
-        spelled = [[] if one is None else spellings(one, self._key) for one in identifiers]
+        # The exact text first: 00123 may be a customer's number, and 123 another's.
+        spelled = [[] if one is None else spellings(one, self._key)[::-1] for one in identifiers]
         found = self._members.rows({name for names in spelled for name in names}).to_pylist()
         by_name = {row["subscriber_id"]: row for row in found}
         return [next((by_name[name] for name in names if name in by_name), None) for names in spelled]

@@ -185,7 +185,7 @@ class Recommender:
         """The offers of subscribers, in the order of the rows.
 
         Args:
-            members: `subscriber_id, subscriber_hash`, the columns `PLACED`, and as far as known
+            members: `subscriber_id, draw_number`, the columns `PLACED`, and as far as known
                 `experience_index`, `contact_count` and what the catalogue asks for.
             holdings: `subscriber_id, offer_id` of what they have.
             at: when offers have to be valid, if not at the record's instant. Draws are the record's.
@@ -218,7 +218,7 @@ class Recommender:
             known = pc.and_(who.is_valid(), what.is_valid())
             held[who.filter(known).to_numpy(), what.filter(known).to_numpy()] = True
         return Asked(
-            hashes=_numbers(members, "subscriber_hash", 0).astype(np.int64),
+            hashes=_numbers(members, "draw_number", 0).astype(np.int64),
             nodes=_numbers(members, "node", -1).astype(np.int64),
             experience=_numbers(members, "experience_index", np.nan),
             contacts=_numbers(members, "contact_count", 0).astype(np.int64),

@@ -14,7 +14,7 @@ from subsight.models.offers.recommender import PLACED, Recommender
 from subsight.pipeline.publishing import Context, earlier_run
 from subsight.pipeline.subscribers import newest
 from subsight.results import Results
-from subsight.store import Frame, Store
+from subsight.store import Frame, OrderHash, Store
 from subsight.tables import DPI_USAGE
 from subsight.workspace import Batch
 
@@ -30,8 +30,12 @@ _NUMBERS: Final = ("ul_bytes", "dl_bytes", "session_count", "duration_s")
 _KEYS: Final = ("subscriber_id", "subscriber_hash")
 _TABLES: Final = ("satisfaction", "rfm", "profiles")
 """Tables of a run that conditions may ask, the first that has a column."""
-PROFILE: Final = (*_KEYS, *PLACED, "experience_index", "contact_count")
-"""What is published of every subscriber, beside the columns that the catalogue asks for."""
+PROFILE: Final = (*_KEYS, "draw_number", *PLACED, "experience_index", "contact_count")
+"""What is known of every subscriber, beside the columns that the catalogue asks for.
+
+`subscriber_hash` is not published: who tries all phone numbers would find whose it is. `draw_number` is a
+hash of `subscriber_id`, and tells no more than that.
+"""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ def known(context: Context, placed: Frame, asked: Sequence[str], at: datetime) -
     else:
         rows = rows.join(counted, on="subscriber_id", how="left")
         rows = rows.with_columns(contact_count=nw.col("contact_count").fill_null(0))
+    rows = store.derive(rows, {"draw_number": OrderHash("subscriber_id")})
     names = [*PROFILE, *(n for n in asked if n not in (*PROFILE, *missing))]
     return Known(store.keep(rows.select(*names)), tuple(missing))
 

@@ -97,7 +97,8 @@ def prepare(context: Context, at: datetime, trained: Mapping[str, Any] | None = 
 
 def area(prepared: Prepared) -> Area:
     """What a run publishes of it."""
-    tables = {"offer_profiles": prepared.members, "offer_holdings": prepared.holdings}
+    internal = {"offer_profiles": prepared.members, "offer_holdings": prepared.holdings}
+    tables = {name: frame.drop("subscriber_hash") for name, frame in internal.items()}
     models, answers = {"offers": prepared.record}, {"offers": prepared.answers}
     return Area("offers", prepared.batches, tables, models, answers, STUDIES, prepared.quality)
 

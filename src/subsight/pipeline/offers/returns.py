@@ -13,7 +13,7 @@ from subsight.models.offers.value import snipw, uplift
 from subsight.pipeline.offers.members import recommended
 from subsight.pipeline.publishing import Context
 from subsight.results import Results
-from subsight.store import Frame
+from subsight.store import Frame, OrderHash
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,7 +65,9 @@ def _value(context: Context, run: Results, bought: Frame) -> Told:
     each = bought.group_by("subscriber_id", "offer_id").agg(count=nw.len())
     rows = shown.join(each, on=["subscriber_id", "offer_id"], how="left")
     rows = rows.select("subscriber_id", "rank", "probability", reward=(~nw.col("count").is_null()))
-    table = store.arrow(rows.sort("subscriber_id", "rank").head(_MOST))
+    # Of more than are weighed a random part: clear numbers in their order are no such.
+    rows = store.derive(rows, {"place": OrderHash("subscriber_id")})
+    table = store.arrow(rows.sort("place", "subscriber_id", "rank").head(_MOST))
     if not table.num_rows:
         return None
     logged = table["probability"].to_numpy()
