@@ -93,6 +93,8 @@ class Area:
         studies: every study that the area may have, in order; those not computed now are carried over.
         quality: counts, `findings` and `rejects` of what was read, and more.
         facts: what else the manifest is to say.
+        watched: kinds of records of which any new one makes it stale, where that are not those of `batches`.
+        builds_on: areas that make it stale when they are computed anew without it.
     """
 
     name: str
@@ -103,6 +105,8 @@ class Area:
     studies: Sequence[str]
     quality: Mapping[str, Any]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    watched: Sequence[str] = ()
+    builds_on: Sequence[str] = ()
 
 
 def earlier_run(workspace: Workspace) -> results.Results | None:
@@ -222,6 +226,8 @@ def _write(
         "models": list(area.models),
         "studies": list(area.studies),
         "facts": sorted(area.facts),
+        "watched": {table: _held(context.workspace, [table]) for table in area.watched},
+        "builds_on": list(area.builds_on),
     }
     manifest |= area.facts
 
@@ -248,7 +254,7 @@ def _carry(
     for name, about in before.get("areas", {}).items():
         if name in computed:
             continue
-        now = sorted(batch.content for table in about["of"] for batch in workspace.batches(table))
+        is_stale = _is_outdated(workspace, about) or bool(computed & set(about.get("builds_on", ())))
         for table in about["tables"]:
             _link(earlier.folder, folder, before["tables"][table]["file"])
             manifest["tables"][table] = before["tables"][table]
@@ -258,14 +264,26 @@ def _carry(
                 _link(earlier.folder, folder, f"models/{model}/{path.name}")
         for study in about["studies"]:
             if study in before["studies"]:
-                _carry_study(earlier, study, now != about["contents"], folder, manifest)
-        manifest["inputs"] += [
-            entry for entry in before["inputs"]
-            if entry["content"] in about["contents"] and (entry["table"], entry["content"]) not in known
-        ]  # fmt: skip
+                _carry_study(earlier, study, is_stale, folder, manifest)
+        for entry in before["inputs"]:
+            key = entry["table"], entry["content"]
+            if entry["content"] in about["contents"] and key not in known:
+                known.add(key)
+                manifest["inputs"].append(entry)
         manifest["areas"][name] = {**about, "from_run": about["from_run"] or before["run"]}
         manifest |= {fact: before[fact] for fact in about["facts"]}
         qualities[name] = kept[name]
+
+
+def _held(workspace: Workspace, tables: Sequence[str]) -> list[str]:
+    return sorted(batch.content for table in tables for batch in workspace.batches(table))
+
+
+def _is_outdated(workspace: Workspace, about: Mapping[str, Any]) -> bool:
+    """Whether there are other records now than those that an area was computed from."""
+    if watched := about.get("watched"):
+        return any(_held(workspace, [table]) != held for table, held in watched.items())
+    return bool(_held(workspace, about["of"]) != about["contents"])
 
 
 def _carry_study(

@@ -75,6 +75,7 @@ def judged(
     held = past.filter(nw.col("purchased_at") >= nw.lit(held_from))
     usable = catalogue.eligible(asked) & ~_flags(context, held, who, asked, catalogue)
     usable &= np.array([state == "valid" for state in catalogue.states(cut)], np.bool_)
+    usable &= ~(catalogue.numbers("margin") < settings.offer_margin_floor)
     bought = _flags(context, future, who, asked, catalogue)
     count = counted(store, members, past, catalogue, recommender.grid.nodes)
     popularity = count.buyers.sum(axis=0) / max(int(count.sizes.sum()), 1)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import narwhals as nw
 
 from subsight import answers as answers_format
+from subsight import versions
 from subsight.answers import Answer
 from subsight.errors import InputError, NotFoundError, StorageError
 from subsight.models.offers.recommender import Recommended, Recommender
-from subsight.pipeline.offers.preparing import Prepared, area, prepare
+from subsight.pipeline.offers.preparing import WATCHED, Prepared, area, prepare
 from subsight.pipeline.offers.recommended import recommendations
 from subsight.pipeline.publishing import Area, Context, earlier_run
 from subsight.store import Frame
@@ -41,7 +43,6 @@ __all__ = ["Job"]
 _PART_SUBSCRIBERS: Final = 50_000
 _HASHES: Final = 1 << 52
 """Hashes of subscribers lie below it: parts are ranges of them."""
-_TABLES: Final = ("dpi_usage", "offers", "purchases", "subscribers", "sessions")
 
 
 @dataclass(frozen=True)
@@ -66,25 +67,33 @@ class Job:
         """Raises:
         NotFoundError: no map was trained yet.
         """
-        digest = hashlib.sha256(json.dumps(self._inputs, sort_keys=True).encode()).hexdigest()
         known = self._folder / "job.json"
-        if not known.exists() or json.loads(known.read_text(encoding="utf-8"))["digest"] != digest:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if not known.exists() or json.loads(known.read_text(encoding="utf-8"))["digest"] != self._digest:
+            self._remove()
             for name in ("prepared", "parts"):
                 (self._folder / name).mkdir(parents=True)
-            write_atomically(known, json.dumps({"digest": digest, **self._inputs}, indent=1))
+            write_atomically(known, json.dumps({"digest": self._digest, **self._inputs}, indent=1))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         if kind is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._remove()
+
+    def _remove(self) -> None:
+        # What it is of goes first: half of a job, whose removal was interrupted, is no job to go on with.
+        (self._folder / "job.json").unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @cached_property
+    def _digest(self) -> str:
+        return hashlib.sha256(json.dumps(self._inputs, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def _inputs(self) -> dict[str, Any]:
         """All that the recommendations follow from."""
         context = self._context
         run = self._trained
-        batches = [batch for table in _TABLES for batch in context.workspace.batches(table)]
+        batches = [batch for table in WATCHED for batch in context.workspace.batches(table)]
         offered = {n: v for n, v in context.settings.model_dump().items() if n.startswith("offer_")}
         file = Path(context.settings.offer_nodes_file)
         return {
@@ -98,6 +107,7 @@ class Job:
             "nodes": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None,
             "at": self._at.isoformat(),
             "engine": context.store.name,
+            "code": versions.code(),
         }
 
     @cached_property
@@ -131,7 +141,9 @@ class Job:
         outcomes = store.read([part.outcomes for part in parts])
         counts = [json.loads(part.counts.read_text(encoding="utf-8")) for part in parts]
         self._refuse_nothing(recommender, counts)
-        made = recommendations(self._context, recommender, prepared, table, outcomes, counts)
+        made = recommendations(
+            self._context, recommender, prepared, table, outcomes, counts, job=self._digest
+        )
         return [area(prepared), made]
 
     def _refuse_nothing(self, recommender: Recommender, counts: Sequence[Mapping[str, Any]]) -> None:
@@ -215,7 +227,10 @@ def _write(table: pa.Table, path: Path) -> None:
 
     partial = path.with_name(f".{path.name}.partial")
     try:
-        pq.write_table(table, partial, compression="zstd")
+        with partial.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())  # as its counts, which say that it is there
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

@@ -56,14 +56,17 @@ class Usage:
     several: int = 0
 
 
-def usage_of(context: Context) -> Usage:
+def usage_of(context: Context, trained_on: Source | None = None) -> Usage:
     """Usage by deep packet inspection, or, as set or without any, the profiles of the current run.
+
+    Args:
+        trained_on: what a map was trained on, which has no place for the other, whatever is set.
 
     Raises:
         InputError: there is neither.
     """
     store, workspace = context.store, context.workspace
-    batches, chosen = workspace.batches("dpi_usage"), context.settings.offer_source
+    batches, chosen = workspace.batches("dpi_usage"), trained_on or context.settings.offer_source
     earlier = earlier_run(workspace)
     if batches and chosen != "profiles":
         columns = (*_LISTS, *_NUMBERS)
@@ -85,7 +88,7 @@ def usage_of(context: Context) -> Usage:
         return Usage(rows, columns, sessions, "profiles")
     raise InputError(
         f"{workspace.path} holds no usage to offer by",
-        found=f"offer_source = {chosen}" if chosen else None,
+        found=f"a map of {chosen}" if trained_on else f"offer_source = {chosen}" if chosen else None,
         expected="usage by deep packet inspection, or the profiles of a run",
         do=f"subsight ingest usage FILE --workspace {workspace.path}",
     )
@@ -187,12 +190,12 @@ def _told(context: Context, rows: Frame, asked: Sequence[str]) -> dict[str, Fram
 
 
 def _contacts(context: Context, at: datetime) -> Frame | None:
-    """How often each subscriber was recommended anything in the days before; None where nobody was.
+    """How often each subscriber was recommended anything in the days up to this one; None where nobody was.
 
     What a run published counts, as nothing says more: `subscriber_id, contact_count`.
     """
     since = at - timedelta(days=context.settings.offer_contact_days)
-    paths = [run.path("recommendations") for run in recommended(context) if _at(run) >= since]
+    paths = [run.path("recommendations") for run in recommended(context) if since <= _at(run) <= at]
     if not paths:
         return None
     firsts = context.store.read(paths).filter(nw.col("rank") == 1)
@@ -200,13 +203,18 @@ def _contacts(context: Context, at: datetime) -> Frame | None:
 
 
 def recommended(context: Context) -> list[Results]:
-    """The runs in which recommendations were made, oldest first."""
+    """The runs in which recommendations were made, oldest first; of one job the last.
+
+    A job that is killed while its run is published makes another: the same, which nobody gets twice.
+    """
     runs = [Results(context.workspace.run(name)) for name in context.workspace.runs()]
-    return [
+    made = [
         run
         for run in runs
         if run.manifest.get("areas", {}).get("recommendations", {}).get("from_run", "") is None
     ]
+    last = {run.manifest["recommended_by"]: run for run in made}
+    return sorted(last.values(), key=lambda run: str(run.manifest["run"]))
 
 
 def _at(run: Results) -> datetime:

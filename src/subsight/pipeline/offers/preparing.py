@@ -27,9 +27,11 @@ from subsight.store import Frame
 from subsight.studies.offers import QUESTIONS
 from subsight.workspace import Batch
 
-__all__ = ["STUDIES", "Prepared", "area", "prepare"]
+__all__ = ["STUDIES", "WATCHED", "Prepared", "area", "prepare"]
 
 STUDIES: Final = ("offers",)
+WATCHED: Final = ("dpi_usage", "offers", "purchases", "subscribers", "sessions")
+"""Kinds of records that offers follow from, be there any or not."""
 
 _PER_NODE: Final = 30
 """Subscribers of the fit for each node: with fewer, nodes say more of chance than of usage."""
@@ -61,7 +63,7 @@ def prepare(context: Context, at: datetime, trained: Mapping[str, Any] | None = 
     """
     store, settings, clock = context.store, context.settings, context.clock
     with clock.stage("usage"):
-        usage = members.usage_of(context)
+        usage = members.usage_of(context, trained["source"] if trained else None)
         catalogue, offers = _catalogue(context)
     record = trained or _trained(context, usage)
     with clock.stage("place"):
@@ -100,7 +102,9 @@ def area(prepared: Prepared) -> Area:
     internal = {"offer_profiles": prepared.members, "offer_holdings": prepared.holdings}
     tables = {name: frame.drop("subscriber_hash") for name, frame in internal.items()}
     models, answers = {"offers": prepared.record}, {"offers": prepared.answers}
-    return Area("offers", prepared.batches, tables, models, answers, STUDIES, prepared.quality)
+    return Area(
+        "offers", prepared.batches, tables, models, answers, STUDIES, prepared.quality, watched=WATCHED
+    )
 
 
 def _catalogue(context: Context) -> tuple[Catalogue, Sequence[Batch]]:

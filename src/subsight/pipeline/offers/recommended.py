@@ -9,7 +9,7 @@ import narwhals as nw
 
 from subsight.models.offers.choice import STEPS
 from subsight.models.offers.recommender import Recommender
-from subsight.pipeline.offers.preparing import Prepared
+from subsight.pipeline.offers.preparing import WATCHED, Prepared
 from subsight.pipeline.offers.returns import returns
 from subsight.pipeline.publishing import Area, Context
 from subsight.store import Frame
@@ -29,8 +29,14 @@ def recommendations(
     table: Frame,
     outcomes: Frame,
     counts: Sequence[Mapping[str, Any]],
+    *,
+    job: str,
 ) -> Area:
-    """The area of recommendations that were made of a record, with the counts of all parts."""
+    """The area of recommendations that were made of a record, with the counts of all parts.
+
+    Args:
+        job: what tells the job from others: runs of one job recommend the same, once.
+    """
     store, settings = context.store, context.settings
     with context.clock.stage("study recommendations"):
         value, uplift = returns(context)
@@ -51,9 +57,11 @@ def recommendations(
             if context.on_answer:
                 context.on_answer(answers[-1])
     tables = {"recommendations": table, "offer_outcomes": store.keep(outcomes)}
-    facts = {"recommended_at": recommender.at.isoformat()}
+    facts = {"recommended_at": recommender.at.isoformat(), "recommended_by": job}
     found = {"recommendations": answers}
-    return Area("recommendations", prepared.batches, tables, {}, found, STUDIES, {}, facts)
+    return Area(
+        "recommendations", prepared.batches, tables, {}, found, STUDIES, {}, facts, WATCHED, ("offers",)
+    )
 
 
 def _funnel(recommender: Recommender, counts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
