@@ -191,3 +191,14 @@ def made_by(code: str | None, path: Path, monkeypatch: pytest.MonkeyPatch, count
             patch.setattr("subsight.versions.code", lambda: code)
         is_interrupted(on(path))
     return counts.stat().st_mtime_ns
+
+
+def test_many_offers_make_smaller_parts(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, seen = copied(trained, tmp_path), []
+    monkeypatch.setattr("subsight.pipeline.offers.job._PART_PAIRS", ALL * 12 // 5)  # of 12 offers
+    results = on(path).recommend_all(on_part=lambda done, of: seen.append((done, of)))
+    assert seen == [(done, 5) for done in range(1, 6)]
+    names = results.table("offer_outcomes")["subscriber_id"].to_pylist()
+    assert len(names) == len(set(names)) == ALL

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["Job"]
 
 _PART_SUBSCRIBERS: Final = 50_000
+_PART_PAIRS: Final = 10_000_000
+"""Subscribers times offers of a part at most: some 28 bytes each are held while they are chosen from."""
 _HASHES: Final = 1 << 52
 """Hashes of subscribers lie below it: parts are ranges of them."""
 
@@ -130,7 +132,7 @@ class Job:
         """
         prepared = self._prepared()
         recommender, store = Recommender(prepared.record), self._context.store
-        parts = self._parts(prepared.members)
+        parts = self._parts(prepared.members, len(recommender.catalogue.offers))
         with self._context.clock.stage("recommend"):
             for number, part in enumerate(parts):
                 if not part.counts.exists():
@@ -183,9 +185,9 @@ class Job:
             [batch for batch in batches if batch],
         )  # fmt: skip
 
-    def _parts(self, members: Frame) -> list[_Part]:
+    def _parts(self, members: Frame, offers: int) -> list[_Part]:
         count = int(self._context.store.row(members.select(count=nw.len()))["count"])
-        parts = max(1, -(-count // _PART_SUBSCRIBERS))
+        parts = max(1, -(-count // _PART_SUBSCRIBERS), -(-count * offers // _PART_PAIRS))
         ends = [_HASHES * n // parts for n in range(parts + 1)]
         folder = self._folder / "parts"
         return [
