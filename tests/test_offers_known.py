@@ -13,6 +13,7 @@ import pytest
 
 from subsight import Insight
 from subsight.simulate import OfferMarket, SimulatedOffers, simulate_offers
+from subsight.surfaces.tables import print_subscriber
 
 DAY = "2026-06-01"
 CERTAIN: dict[str, Any] = {"offer_exploration_share": 0.0, "offer_holdout_share": 0.0}
@@ -55,7 +56,9 @@ def flat(column: Any) -> list[Any]:
     return [] if pa.types.is_list(column.type) else column.to_pylist()
 
 
-def test_a_subscriber_with_several_offers_is_one(trained: Path, tmp_path: Path) -> None:
+def test_a_subscriber_with_several_offers_is_one(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     insight = copied(trained, tmp_path, offer_holding_days=400)
     insight.recommend_all()
     rows = insight.table("recommendations").to_pylist()
@@ -67,6 +70,10 @@ def test_a_subscriber_with_several_offers_is_one(trained: Path, tmp_path: Path) 
     ]
     assert found["offer_holdings"][0].keys() == {"offer_id"}
     assert found["outcome"] == "recommended"
+    print_subscriber(found)
+    printed = capsys.readouterr().out
+    assert all(one["offer_id"] in printed for one in found["recommendations"])
+    assert "{" not in printed
 
 
 @pytest.mark.parametrize("identifiers", ["pseudonymous", "clear"])

@@ -141,12 +141,16 @@ def print_subscriber(found: Mapping[str, Any]) -> None:
     console = _console()
     console.print(Text(f"subscriber {found['subscriber_id']}\n", style="bold"))
     scores = {name for name in found if name.startswith(("engagement_", "experience_", "satisfaction_"))}
-    names = [name for name in found if name != "subscriber_id" and found[name] is not None]
+    lists = [name for name in found if isinstance(found[name], list)]
+    names = [name for name in found if name not in ("subscriber_id", *lists) and found[name] is not None]
     rows = [
         {"": phrase(name), " ": said(name, found)}
         for name in sorted(names, key=lambda name: name not in scores)
     ]
     _print_rows(console, rows)
+    for name in lists:
+        console.print(Text(f"\n{phrase(name)}", style="bold"))
+        _print_rows(console, found[name])
 
 
 def print_inspection(found: Inspection) -> None:
