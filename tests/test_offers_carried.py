@@ -65,10 +65,12 @@ def test_contacts_of_a_later_day_are_none_yet(trained: Path, tmp_path: Path) -> 
     path = copied(trained, tmp_path)
     assert outcomes(on(path, "2026-06-10")) == {"recommended": ALL}
     assert outcomes(on(path, "2026-06-09", offer_contact_cap=1)) == {"recommended": ALL}
-    assert outcomes(on(path, "2026-06-10", offer_contact_cap=1)) == {"contact cap": ALL}
+    # What is made again for a day takes the place of what was made before.
+    assert outcomes(on(path, "2026-06-10", offer_contact_cap=2)) == {"recommended": ALL}
     # The 30 days before hold both ends.
     assert outcomes(on(path, "2026-07-10", offer_contact_cap=1)) == {"contact cap": ALL}
-    assert outcomes(on(path, "2026-07-11", offer_contact_cap=1)) == {"recommended": ALL}
+    assert outcomes(on(path, "2026-07-10", offer_contact_cap=2)) == {"recommended": ALL}
+    assert outcomes(on(path, "2026-08-10", offer_contact_cap=1)) == {"recommended": ALL}
 
 
 def test_a_run_that_was_never_pointed_to_counts_once(

@@ -278,6 +278,8 @@ def _ingest_file(
     if existing := workspace.batch(table, content):
         asked = {"identifiers": settings.identifiers, "time_zone": settings.time_zone}
         asked |= {"mapping": chosen.name, "mapping_digest": chosen.digest} if chosen else {}
+        if kind == "offers":  # the catalogue that was read last is the one that holds
+            existing = workspace.add(existing, {**existing.manifest, "ingested_at": _now()})
         return Ingested(name, existing, is_new=False, ignored=existing.ignores(asked))
     unpacked = None if file else captures.unpack(path, workspace.scratch)
     if unpacked:
@@ -298,7 +300,7 @@ def _ingest_file(
     manifest = {
         "name": name,
         "content": content,
-        "ingested_at": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "ingested_at": _now(),
         **found.facts,
         **noted,
         "findings": findings,
@@ -312,6 +314,10 @@ def _ingest_file(
         "ragged": [{"line": line, "reason": reason} for line, reason in found.ragged[:1000]],
     }
     return Ingested(name, workspace.add(batch, manifest), is_new=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _without_subscriber(store: Store, rows: Frame) -> int:

@@ -137,12 +137,16 @@ def _fits(workspace: Workspace) -> Iterator[_Record]:
                 | {"mlflow.source.name": "subsight run"},
                 parameters={key: manifest["settings"][key] for key in ("seed", "starts", "treatment")},
                 metrics={k: v for k, v in fit.items() if _is_number(v) and k not in _SETTINGS},
-                series={"inertia_by_iteration": fit.get("convergence", [])},
+                series={_series(fit): fit.get("convergence", [])},
                 files={
                     "record.json": json.dumps(record, indent=1),
                     **results.artifacts(name),
                 },
             )
+
+
+def _series(fit: Mapping[str, Any]) -> str:
+    return "quantisation_error_by_epoch" if "quantisation_error" in fit else "inertia_by_iteration"
 
 
 def _versions(registry: Registry) -> Iterator[_Record]:

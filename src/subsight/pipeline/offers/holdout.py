@@ -12,6 +12,7 @@ import numpy as np
 
 from subsight.models.offers import evaluation
 from subsight.models.offers.catalogue import Catalogue
+from subsight.models.offers.nodes import NodeOffers
 from subsight.models.offers.recommender import Recommender
 from subsight.pipeline.offers.members import Usage
 from subsight.pipeline.offers.remapping import before, counted, offers_of
@@ -79,8 +80,8 @@ def judged(
     bought = _flags(context, future, who, asked, catalogue)
     count = counted(store, members, past, catalogue, recommender.grid.nodes)
     popularity = count.buyers.sum(axis=0) / max(int(count.sizes.sum()), 1)
-    ranked = offers_of(recommender, catalogue, count, volumes, None).ranked()
-    rankings = _rankings(context, recommender, usage, asked, usable, past, catalogue, ranked, popularity)
+    offered = offers_of(recommender, catalogue, count, volumes, None)
+    rankings = _rankings(context, recommender, usage, asked, usable, past, catalogue, offered, popularity)
     rows = evaluation.judge(rankings, bought, usable, popularity, seed=settings.seed)
     apart = evaluation.differences(rankings, bought, usable, seed=settings.seed)
     if not rows[0]["subscriber_count"]:
@@ -141,12 +142,14 @@ def _rankings(
     usable: Flags,
     past: Frame,
     catalogue: Catalogue,
-    ranked: NDArray[np.intp],
+    offered: NodeOffers,
     popularity: NDArray[np.float64],
 ) -> dict[str, NDArray[np.intp]]:
     store, settings = context.store, context.settings
+    ranked = offered.ranked()
     places = np.empty(ranked.shape)
     np.put_along_axis(places, ranked, -np.arange(ranked.shape[1], dtype=np.float64)[None, :], axis=1)
+    places[np.isnan(offered.scores)] = np.nan
     nodes = asked["node"].to_numpy().astype(np.intp)
     chance = np.random.default_rng(settings.seed).random(usable.shape)
     names = ["subscriber_id", "subscriber_hash", *usage.columns]

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -100,7 +100,8 @@ class Job:
         file = Path(context.settings.offer_nodes_file)
         return {
             "run": run.manifest["run"],
-            "batches": sorted(f"{batch.table}/{batch.content}" for batch in batches),
+            # When it was read tells which catalogue is the newest.
+            "batches": sorted(f"{b.table}/{b.content}/{b.manifest['ingested_at']}" for b in batches),
             "settings": {
                 **offered,
                 "seed": context.settings.seed,
@@ -128,10 +129,11 @@ class Job:
         """The areas to publish, once every part is there.
 
         Raises:
-            InputError: no offer may be given to anybody, nor any default.
+            InputError: no offer is valid, nor any default.
         """
         prepared = self._prepared()
         recommender, store = Recommender(prepared.record), self._context.store
+        self._refuse_nothing(recommender)
         parts = self._parts(prepared.members, len(recommender.catalogue.offers))
         with self._context.clock.stage("recommend"):
             for number, part in enumerate(parts):
@@ -142,16 +144,13 @@ class Job:
         table = store.read([part.table for part in parts])
         outcomes = store.read([part.outcomes for part in parts])
         counts = [json.loads(part.counts.read_text(encoding="utf-8")) for part in parts]
-        self._refuse_nothing(recommender, counts)
-        made = recommendations(
-            self._context, recommender, prepared, table, outcomes, counts, job=self._digest
-        )
+        made = recommendations(self._context, recommender, prepared, table, outcomes, counts)
         return [area(prepared), made]
 
-    def _refuse_nothing(self, recommender: Recommender, counts: Sequence[Mapping[str, Any]]) -> None:
-        if sum(one["given"] for one in counts) or not sum(one["unhappy"] for one in counts):
-            return
+    def _refuse_nothing(self, recommender: Recommender) -> None:
         states = recommender.catalogue.states(self._at)
+        if "valid" in states or not set(recommender.policy.defaults) <= set(recommender.catalogue.offers):
+            return
         raise InputError(
             f"no offer may be given to anybody on {self._at:%Y-%m-%d}",
             found=", ".join(f"{states.count(one)} {one}" for one in ("valid", "over", "yet to begin"))
@@ -212,15 +211,11 @@ def _make(context: Context, prepared: Prepared, recommender: Recommender, part: 
 
 
 def _counts(found: Recommended) -> dict[str, Any]:
-    import pyarrow.compute as pc
-
-    unhappy = pc.sum(pc.equal(found.outcomes["outcome"], "nothing may be given")).as_py() or 0
     return {
         "removed": dict(found.removed),
         "left": dict(found.left),
         "unmeasured": found.unmeasured,
-        "given": found.table.num_rows,
-        "unhappy": unhappy,
+        "asked": found.outcomes.num_rows,
     }
 
 

@@ -190,12 +190,12 @@ def _told(context: Context, rows: Frame, asked: Sequence[str]) -> dict[str, Fram
 
 
 def _contacts(context: Context, at: datetime) -> Frame | None:
-    """How often each subscriber was recommended anything in the days up to this one; None where nobody was.
+    """On how many of the days before each subscriber was recommended anything; None where nobody was.
 
-    What a run published counts, as nothing says more: `subscriber_id, contact_count`.
+    What was published counts, as nothing says more: `subscriber_id, contact_count`.
     """
     since = at - timedelta(days=context.settings.offer_contact_days)
-    paths = [run.path("recommendations") for run in recommended(context) if since <= _at(run) <= at]
+    paths = [run.path("recommendations") for run in recommended(context) if since <= _at(run) < at]
     if not paths:
         return None
     firsts = context.store.read(paths).filter(nw.col("rank") == 1)
@@ -203,9 +203,9 @@ def _contacts(context: Context, at: datetime) -> Frame | None:
 
 
 def recommended(context: Context) -> list[Results]:
-    """The runs in which recommendations were made, oldest first; of one job the last.
+    """The runs in which recommendations were made, oldest first; of those for one day the last.
 
-    A job that is killed while its run is published makes another: the same, which nobody gets twice.
+    Recommendations for a day that are made again take the place of those made before.
     """
     runs = [Results(context.workspace.run(name)) for name in context.workspace.runs()]
     made = [
@@ -213,7 +213,7 @@ def recommended(context: Context) -> list[Results]:
         for run in runs
         if run.manifest.get("areas", {}).get("recommendations", {}).get("from_run", "") is None
     ]
-    last = {run.manifest["recommended_by"]: run for run in made}
+    last = {run.manifest["recommended_at"]: run for run in made}
     return sorted(last.values(), key=lambda run: str(run.manifest["run"]))
 
 

@@ -93,7 +93,10 @@ def prepare(context: Context, at: datetime, trained: Mapping[str, Any] | None = 
         if context.on_answer:
             context.on_answer(answers[-1])
     batches = [*usage.batches, *offers, *bought]
-    quality = _quality(usage, known, batches, count.unknown_count)
+    was_given = not settings.offer_nodes_file and "mapping" in (trained or {}).get("nodes", {}).get(
+        "evidence", ()
+    )
+    quality = _quality(usage, known, batches, count.unknown_count, was_given=was_given)
     return Prepared(record, known.rows, _holdings(context, purchases, at), answers, quality, batches)
 
 
@@ -165,7 +168,9 @@ def _holdings(context: Context, purchases: Frame | None, at: datetime) -> Frame:
     return context.store.keep(held.group_by(*by).agg(count=nw.len()).select(*by))
 
 
-def _quality(usage: Usage, known: Known, batches: Sequence[Batch], unknown: int) -> dict[str, Any]:
+def _quality(
+    usage: Usage, known: Known, batches: Sequence[Batch], unknown: int, *, was_given: bool
+) -> dict[str, Any]:
     own = [batch for batch in batches if batch.table != "sessions"]
     quality = quality_of(own)
     found = []
@@ -178,6 +183,9 @@ def _quality(usage: Usage, known: Known, batches: Sequence[Batch], unknown: int)
     if not any(batch.table == "offers" for batch in batches):
         text = "no catalogue was ingested: everybody gets the defaults"
         found.append(("offer_id", "catalogue", "warning", 0, text))
+    if was_given:
+        text = "nodes were offered what a file says, and are not now: set offer_nodes_file to keep to it"
+        found.append(("node", "offers", "warning", 0, text))
     for name in known.missing:
         text = f"offers ask for {name}, which nothing here tells: nobody is eligible for them"
         found.append(("eligibility", "columns", "warning", 0, text))

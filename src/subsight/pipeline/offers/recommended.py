@@ -29,19 +29,13 @@ def recommendations(
     table: Frame,
     outcomes: Frame,
     counts: Sequence[Mapping[str, Any]],
-    *,
-    job: str,
 ) -> Area:
-    """The area of recommendations that were made of a record, with the counts of all parts.
-
-    Args:
-        job: what tells the job from others: runs of one job recommend the same, once.
-    """
+    """The area of recommendations that were made of a record, with the counts of all parts."""
     store, settings = context.store, context.settings
     with context.clock.stage("study recommendations"):
         value, uplift = returns(context)
         inputs = RecommendationInputs(
-            funnel=_funnel(recommender, counts),
+            funnel=_funnel(context, recommender, counts),
             outcomes=_outcomes(context, outcomes),
             offers=_offers(context, table),
             examples=_examples(context, table, prepared.members),
@@ -57,17 +51,24 @@ def recommendations(
             if context.on_answer:
                 context.on_answer(answers[-1])
     tables = {"recommendations": table, "offer_outcomes": store.keep(outcomes)}
-    facts = {"recommended_at": recommender.at.isoformat(), "recommended_by": job}
+    facts = {"recommended_at": recommender.at.isoformat()}
     found = {"recommendations": answers}
     return Area(
         "recommendations", prepared.batches, tables, {}, found, STUDIES, {}, facts, WATCHED, ("offers",)
     )
 
 
-def _funnel(recommender: Recommender, counts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _funnel(
+    context: Context, recommender: Recommender, counts: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     policy = recommender.policy
     states = recommender.catalogue.states(recommender.at)
-    unmeasured = sum(one["unmeasured"] for one in counts)
+    unmeasured, everybody = (sum(one[name] for one in counts) for name in ("unmeasured", "asked"))
+    least = context.settings.minimum_group
+    # A few who were not measured, or who were, are not told of.
+    passes = "who was not measured passes"
+    if not 0 < unmeasured < least and not 0 < everybody - unmeasured < least:
+        passes = f"{unmeasured:,} not measured pass"
     cap = f"{policy.contact_cap} contacts or more" if policy.contact_cap else "no cap is set"
     held_out = format_value(policy.holdout_share, "share")
     said = {
@@ -77,7 +78,7 @@ def _funnel(recommender: Recommender, counts: Sequence[Mapping[str, Any]]) -> li
         "already has it": "bought within the days that offers are held for",
         "contact cap": cap,
         "margin floor": f"margin below {policy.margin_floor:g}; an unknown one passes",
-        "experience": f"experience index below {policy.least_experience:g}; {unmeasured:,} not measured pass",
+        "experience": f"experience index below {policy.least_experience:g}; {passes}",
         "hold-out": f"{held_out} of subscribers are offered nothing, to compare with",
         "suits the node": "offers that nothing tells of, for subscribers with such usage",
     }
