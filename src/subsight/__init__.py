@@ -2,7 +2,7 @@
 
 >>> import subsight
 >>> sorted(subsight.__all__)
-['Answer', 'Insight', 'SubsightError', 'inspect', 'open']
+['Answer', 'Insight', 'SubsightError', 'chart', 'inspect', 'open']
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ if TYPE_CHECKING:
     from subsight.errors import SubsightError
     from subsight.pipeline import inspect
     from subsight.surfaces.library import Insight
+    from subsight.surfaces.notebook import chart
 
     open = Insight.open
 
-__all__ = ["Answer", "Insight", "SubsightError", "inspect", "open"]
+__all__ = ["Answer", "Insight", "SubsightError", "chart", "inspect", "open"]
 
 _PLACES = {
-    "Answer": "subsight.answers",
+    "Answer": "subsight.surfaces.notebook",  # where it is loaded together with the way it shows itself
     "Insight": "subsight.surfaces.library",
     "SubsightError": "subsight.errors",
+    "chart": "subsight.surfaces.notebook",
     "inspect": "subsight.pipeline",
 }
 

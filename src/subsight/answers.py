@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from subsight.showing import html
+
 __all__ = ["Answer", "Rows"]
 
 Rows = Sequence[Mapping[str, Any]]
@@ -49,6 +51,10 @@ class Answer:
     def columns(self) -> tuple[str, ...]:
         """The table's column names in order."""
         return tuple(self.rows[0]) if self.rows else ()
+
+    def _repr_html_(self) -> str | None:
+        """The answer as a notebook shows it: question, reading, chart, table and notes, as in the report."""
+        return html(self)
 
     def to_json(self) -> dict[str, Any]:
         """The answer as JSON values: NaN and infinities become null, dates become ISO 8601 text."""

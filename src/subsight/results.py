@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from subsight.answers import Answer
 from subsight.contracts import Contract
 from subsight.errors import NotFoundError, WorkspaceError
 from subsight.privacy import PSEUDONYM_LENGTH, msisdn, pseudonym, subscriber, suppress
 from subsight.privacy import reveal as join_clear
+from subsight.showing import html
 from subsight.tables import (
     DPI_USAGE,
     FEEDBACK,
@@ -33,7 +34,7 @@ from subsight.tables import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FEEDBACK", "Answer", "Results", "pseudonym_of", "spellings"]
+__all__ = ["FEEDBACK", "Answer", "Results", "Study", "pseudonym_of", "spellings"]
 
 _READ: Final[Mapping[str, tuple[Contract, ...]]] = {
     "sessions": (SESSIONS,), "subscribers": (SUBSCRIBERS,), "flows": (FLOWS, USAGE), "leases": (LEASES,),
@@ -45,6 +46,37 @@ _SEVERAL: Final = ("recommendations", "offer_holdings")
 """Tables that may have several rows a subscriber."""
 _BEGINNING: Final = re.compile(rf"([0-9a-f]{{8,{PSEUDONYM_LENGTH}}})(?:…|\.\.\.)")
 _LETTER: Final = re.compile(r"[^\W\d_]")
+
+
+@dataclass(frozen=True)
+class Study(Sequence[Answer]):
+    """A study of a run: a sequence of its answers, in which small groups are suppressed.
+
+    Attributes:
+        name: the study's name.
+        answers: its answers in order.
+        from_run: the run that it was carried forward from, or None.
+        is_stale: its inputs have changed since that run.
+    """
+
+    name: str
+    answers: tuple[Answer, ...]
+    from_run: str | None = None
+    is_stale: bool = False
+
+    @overload
+    def __getitem__(self, place: int) -> Answer: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Answer, ...]: ...
+    def __getitem__(self, place: int | slice) -> Answer | tuple[Answer, ...]:
+        return self.answers[place]
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def _repr_html_(self) -> str | None:
+        """The study as a notebook shows it: each answer in turn, and whether it is of an earlier run."""
+        return html(self)
 
 
 class Results:
@@ -107,6 +139,19 @@ class Results:
         self._known(study, self.studies(), "study")
         found = self._read(f"answers/{study}.json")
         return [respectful(Answer.from_json(value), self.minimum_group) for value in found]
+
+    def study(self, name: str) -> Study:
+        """A study: its answers, and the run that they were carried forward from, if they were.
+
+        Raises:
+            NotFoundError: the run has no such study.
+        """
+        answers, about = self.answers(name), self.manifest["studies"][name]
+        return Study(name, tuple(answers), about.get("from_run"), bool(about.get("stale")))
+
+    def _repr_html_(self) -> str | None:
+        """The run as a notebook shows it: headline numbers, studies, tables, what was found in the data."""
+        return html(self)
 
     def answer(self, id: str) -> Answer:
         """One answer by its id, `study.question`.

@@ -34,7 +34,7 @@ def test_functions_stay_small() -> None:
 
 
 def test_public_names_are_few_and_pinned() -> None:
-    assert sorted(subsight.__all__) == ["Answer", "Insight", "SubsightError", "inspect", "open"]
+    assert sorted(subsight.__all__) == ["Answer", "Insight", "SubsightError", "chart", "inspect", "open"]
     for name in subsight.__all__:
         assert getattr(subsight, name) is not None
 

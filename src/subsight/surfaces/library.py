@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from subsight import pipeline
 from subsight.errors import NotFoundError, StorageError
-from subsight.results import Results
+from subsight.results import Results, Study
 from subsight.settings import Settings, load
+from subsight.surfaces import notebook
 from subsight.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class Insight:
         """
         loaded = load(Path(path) / "subsight.toml", **settings)
         return cls(Workspace.create(path) if create else Workspace.open(path), loaded)
+
+    def _repr_html_(self) -> str:
+        """The workspace as a notebook shows it: its inputs, runs and models, and what to do next."""
+        return notebook.workspace_html(self.workspace)
 
     @property
     def results(self) -> Results:
@@ -155,6 +160,10 @@ class Insight:
     def table(self, name: str) -> pa.Table:
         """A table of the current run, such as `profiles` or `satisfaction`, or an answer's by its id."""
         return self.results.table(name)
+
+    def study(self, name: str) -> Study:
+        """A study of the current run, such as `engagement`: a sequence of its answers."""
+        return self.results.study(name)
 
     def answer(self, question: str) -> Answer:
         """The current run's answer to a question, such as `engagement.clusters`."""

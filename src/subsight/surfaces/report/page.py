@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +13,11 @@ from subsight.surfaces.report.words import named, phrase, sentence, spelled, uni
 from subsight.workspace import Workspace
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from subsight.surfaces.report import Drawing
 
-__all__ = ["page"]
+__all__ = ["data_quality", "environment", "headlines", "page", "title"]
 
 _ORDER: Final = ("memo", "overview", "engagement", "experience", "satisfaction", "segments")
 _TITLES: Final = {
@@ -51,40 +53,44 @@ class Model:
 
 def page(results: Results, drawing: Drawing) -> str:
     """The report of a run as HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     sections = [_section(results, study) for study in _ordered(results.studies())]
     sections += _monitoring(results)
-    inputs = _quality(results)
+    inputs = data_quality(results)
     answers = [answer for section in [*sections, inputs] for answer in section.answers]
     for answer in answers:
         drawing.begin(answer)
     known = frozenset(answer.id for answer in answers)
     tables = {answer.id: table(answer.rows, known, group_size=answer.group_size) for answer in answers}
     models = [_model(name, record) for name, record in results.models().items()]
-    environment = Environment(
-        loader=PackageLoader(__package__, "templates"),
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
-    )  # fmt: skip
-    _extend(environment, known)
-    template = environment.get_template("report.html.jinja")
+    template = environment(__package__, known).get_template("report.html.jinja")
     charts = {answer.id: Markup(svg) for answer in answers if (svg := drawing.result(answer))}
     html = template.render(
         manifest=results.manifest, quality=results.quality, sections=sections, inputs=inputs, tables=tables,
-        charts=charts, models=models, headlines=_headlines(results), definitions=_definitions(results),
+        charts=charts, models=models, headlines=headlines(results), definitions=_definitions(results),
         minimum=results.minimum_group, open_rows=_OPEN_ROWS, long=_LONG,
     )  # fmt: skip
     return html.lstrip()  # nothing may stand before the document type
 
 
-def _extend(environment: Any, known: frozenset[str]) -> None:
+def environment(package: str, known: Collection[str]) -> Environment:
+    """The templates of a package, with the report's words and its `style.css`; all that they show is escaped.
+
+    `known` are the answers that stand on the same page and can be linked to.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     from subsight.surfaces.report.tables import breakable, link, note
     from subsight.surfaces.report.words import cell_text, column_unit
 
-    environment.filters |= {
+    loader = PackageLoader(package, "templates")
+    made = Environment(
+        loader=loader,
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
+    )  # fmt: skip
+    made.filters |= {
         "link": lambda text: link(text, known),
         "note": lambda text, answer: note(text, known, answer.columns),
         "breaks": breakable,
@@ -93,17 +99,23 @@ def _extend(environment: Any, known: frozenset[str]) -> None:
         "instant": lambda text: f"{str(text)[:16].replace('T', ' ')} UTC",
     }
     # The style sheet is ours and holds no data.
-    environment.globals["style"] = lambda: Markup(environment.loader.get_source(environment, "style.css")[0])
+    made.globals["style"] = lambda: Markup(loader.get_source(made, "style.css")[0])
+    return made
 
 
 def _ordered(studies: Sequence[str]) -> list[str]:
     return [study for study in _ORDER if study in studies] + [s for s in studies if s not in _ORDER]
 
 
+def title(study: str) -> str:
+    """What a study is called above its answers."""
+    return _TITLES.get(study, sentence(phrase(study)))
+
+
 def _section(results: Results, study: str) -> Section:
     about = results.manifest["studies"][study]
     return Section(
-        study, _TITLES.get(study, sentence(phrase(study))), results.answers(study),
+        study, title(study), results.answers(study),
         bool(about.get("stale")), about.get("from_run"),
     )  # fmt: skip
 
@@ -117,7 +129,7 @@ def _monitoring(results: Results) -> list[Section]:
     return [Section("monitoring", "Models in service", shown)] if shown else []
 
 
-def _quality(results: Results) -> Section:
+def data_quality(results: Results) -> Section:
     """What ingest found, in the form of answers, so that it is shown like one."""
     quality = results.quality
     answers = [
@@ -185,7 +197,7 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{span}."
 
 
-def _headlines(results: Results) -> list[tuple[str, str, str]]:
+def headlines(results: Results) -> list[tuple[str, str, str]]:
     """Headline numbers: words, value, and the section that the number can be traced to."""
     quality, tables = results.quality, results.manifest["tables"]
     found = [("Records read", f"{quality['records']:,}", "quality")]

@@ -17,7 +17,7 @@ from typing import Any, Final
 from subsight.results import Answer
 from subsight.surfaces.report.words import column_unit, is_name, named, phrase, spelled
 
-__all__ = ["WIDTH", "dress", "dressed", "spec"]
+__all__ = ["WIDTH", "coloured", "dress", "dressed", "spec"]
 
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -121,6 +121,19 @@ def spec(answer: Answer) -> str | None:
 def dressed(answer: Answer, svg: str) -> str:
     """The renderer's drawing of an answer as a part of the page."""
     return follow_page(svg, answer.id, answer.reading[0] if answer.reading else answer.question)
+
+
+def coloured(spec: Mapping[str, Any], colours: Mapping[str, str]) -> Spec:
+    """A dressed spec for another place than the report: in these colours, by variable, on their `paper`.
+
+    It is valid by Vega-Lite's schema, which does not know all that the renderer does.
+    """
+    text = _COLOUR.sub(lambda match: colours[_VARIABLES[match[0]]], json.dumps(spec, default=str))
+    found: Spec = json.loads(text)
+    for part in found.get("vconcat", ()):
+        part.pop("autosize", None)
+    legend = {name: value for name, value in found["config"]["legend"].items() if name != "layout"}
+    return {**found, "config": {**found["config"], "legend": legend, "background": colours["paper"]}}
 
 
 def dress(spec: Mapping[str, Any], rows: Rows) -> Spec:
