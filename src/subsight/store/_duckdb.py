@@ -84,7 +84,9 @@ class DuckDBStore(Store):
         self, connection: duckdb.DuckDBPyConnection, numbers: Iterator[int], scratch: Path | None
     ) -> None:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET enable_progress_bar = false")
+        # In a notebook without ipywidgets there is no bar, and asking for none is refused.
+        if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
+            connection.execute("SET enable_progress_bar = false")
         self._connection = connection
         self._numbers = numbers  # shared by twins, so that no two keep under one name
         self._keys: list[bytes] = []
