@@ -119,7 +119,7 @@ def _next(batches: dict[str, list[Batch]], current: Results | None) -> list[tupl
             calls.setdefault(call, []).append(phrase(kind))
     steps = [(call, f"publishes what no run holds yet: {', '.join(kinds)}") for call, kinds in calls.items()]
     if not any(batches.values()):
-        steps.append(('ingest("records.csv")', "reads a file; kind= says of what, sessions (xdr) if nothing"))
+        steps.append(('ingest("records.csv")', "reads a file of sessions; kind= says of what else"))
     studies = current.studies() if current else []
     if "offers" in studies and "recommendations" not in studies:
         steps.append(("recommend_all()", "recommends offers to every subscriber"))

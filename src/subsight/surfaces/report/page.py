@@ -141,12 +141,18 @@ def data_quality(results: Results) -> Section:
         ),
         Answer(
             "inputs.rejects", "Which records were rejected, and why?", quality.get("rejects") or [],
-            (f"{quality['rejected']:,} of {_counted(quality['records'], 'record')} "
-             f"{'was' if quality['rejected'] == 1 else 'were'} rejected.",),
+            (_rejected(quality),),
         ),
         *([_coverage(quality)] if "coverage" in quality else []),
     ]  # fmt: skip
     return Section("quality", "Data quality", answers)
+
+
+def _rejected(quality: Mapping[str, Any]) -> str:
+    if not quality["records"]:
+        return "No records were read."
+    were = "was" if quality["rejected"] == 1 else "were"
+    return f"{quality['rejected']:,} of {_counted(quality['records'], 'record')} {were} rejected."
 
 
 def _counted(count: int, noun: str) -> str:
