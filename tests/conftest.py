@@ -24,6 +24,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 from subsight.store import Store, open_store  # noqa: E402 (the threads are counted at import)
 
 SHARED = Path(os.environ.get("SUBSIGHT_SHARED", Path(__file__).parents[2] / "shared"))
+NOTEBOOK = ("altair", "nbclient", "ipykernel")
 NO_SKIP = bool(os.environ.get("SUBSIGHT_NO_SKIP"))
 
 
@@ -43,6 +44,8 @@ def _missing(marker: pytest.Mark) -> str | None:
             return f"no {marker.args[0]} server answers on 127.0.0.1:{port}"
     if marker.name == "browser" and shutil.which("chromium") is None:
         return "there is no Chromium"
+    if marker.name == "notebook" and (gone := [n for n in NOTEBOOK if importlib.util.find_spec(n) is None]):
+        return f"{', '.join(gone)} not installed: uv sync --extra notebook --group notebook"
     if marker.name == "namespaces":
         return missing_for_namespaces()
     if marker.name == "tellco" and not (SHARED / "data" / "tellco").is_dir():
