@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from offers_quickly import recommend_all, train_offers
 
 from subsight import Insight
 from subsight.simulate import OfferMarket, Operator, SimulatedOffers, simulate, simulate_offers
@@ -34,7 +35,7 @@ def trained(market: SimulatedOffers, tmp_path_factory: pytest.TempPathFactory) -
     insight = Insight.open(path, as_of=DAY)
     for kind in ("usage", "offers", "purchases"):
         insight.ingest(getattr(market, kind), kind=kind)
-    insight.train_offers()
+    train_offers(insight)
     return path
 
 
@@ -48,13 +49,13 @@ def on(path: Path, day: str = DAY, **settings: Any) -> Insight:
 
 
 def outcomes(insight: Insight) -> dict[str, int]:
-    found = insight.recommend_all().table("offer_outcomes")["outcome"].to_pylist()
+    found = recommend_all(insight).table("offer_outcomes")["outcome"].to_pylist()
     return {outcome: found.count(outcome) for outcome in sorted(set(found))}
 
 
 def is_interrupted(insight: Insight) -> None:
     with pytest.raises(KeyError):
-        insight.recommend_all()
+        recommend_all(insight)
 
 
 def _raise(*_: object) -> None:
@@ -89,11 +90,10 @@ def test_a_map_of_profiles_is_given_profiles(sessions: Path, market: SimulatedOf
     insight.run(sessions, studies=["overview"])
     insight.ingest(market.offers, kind="offers")
     before = {
-        row["subscriber_id"]: row["node"]
-        for row in insight.train_offers().table("offer_profiles").to_pylist()
+        row["subscriber_id"]: row["node"] for row in train_offers(insight).table("offer_profiles").to_pylist()
     }
     insight.ingest(market.usage, kind="usage")
-    results = insight.recommend_all()
+    results = recommend_all(insight)
     after = {row["subscriber_id"]: row["node"] for row in results.table("offer_profiles").to_pylist()}
     assert before == after
     assert not any(row["filled_count"] for row in results.answer("offers.encoding").rows)
@@ -116,7 +116,7 @@ def test_offers_are_carried_forward_and_stale_where_anything_they_follow_from_ch
     insight = on(path)
     insight.ingest(tmp_path / "less.csv", kind="offers")  # a second catalogue
     insight.ingest(sessions)
-    insight.recommend_all()
+    recommend_all(insight)
     tables = {name: insight.table(name) for name in ("recommendations", "offer_profiles")}
     insight.run(studies=["overview"])
     assert stale(insight) == {"offers": False, "recommendations": False}
@@ -124,9 +124,9 @@ def test_offers_are_carried_forward_and_stale_where_anything_they_follow_from_ch
     inputs = [(entry["table"], entry["content"]) for entry in insight.results.manifest["inputs"]]
     assert len(inputs) == len(set(inputs)) == 4
     # Recommendations that another map made.
-    insight.train_offers()
+    train_offers(insight)
     assert stale(insight) == {"offers": False, "recommendations": True}
-    insight.recommend_all()
+    recommend_all(insight)
     assert stale(insight) == {"offers": False, "recommendations": False}
     # Of a kind that was not there before.
     (tmp_path / "who.csv").write_text("subscriber_id,plan\n999777666555,Basic\n")
@@ -141,7 +141,7 @@ def test_offers_below_the_margin_floor_are_judged_by_no_purchase(
     path = copied(trained, tmp_path)
     margins = {row["offer_id"]: float(row["margin"] or 0) for row in on(path).answer("offers.catalogue").rows}
     floor = sorted(margins.values())[-3]
-    found = on(path, offer_margin_floor=floor).train_offers().answer("offers.evaluation")
+    found = train_offers(on(path, offer_margin_floor=floor)).answer("offers.evaluation")
     rows = {(row["policy"], row["metric"]): row["value"] for row in found.rows}
     # Of three offers at most that are left, three recommendations hold whatever anybody bought.
     assert all(rows[policy, "hit_rate"] == 1 for policy in ("map", "popularity", "random"))

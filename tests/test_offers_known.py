@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from offers_quickly import recommend_all, train_offers
 
 from subsight import Insight
 from subsight.simulate import OfferMarket, SimulatedOffers, simulate_offers
@@ -30,7 +31,7 @@ def trained(market: SimulatedOffers, tmp_path_factory: pytest.TempPathFactory) -
     insight = Insight.open(path, as_of=DAY)
     for kind in ("usage", "offers", "purchases"):
         insight.ingest(getattr(market, kind), kind=kind)
-    insight.train_offers()
+    train_offers(insight)
     return path
 
 
@@ -60,7 +61,7 @@ def test_a_subscriber_with_several_offers_is_one(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     insight = copied(trained, tmp_path, offer_holding_days=400)
-    insight.recommend_all()
+    recommend_all(insight)
     rows = insight.table("recommendations").to_pylist()
     held = {row["subscriber_id"] for row in insight.table("offer_holdings").to_pylist()}
     name = next(row["subscriber_id"] for row in rows if row["rank"] == 3 and row["subscriber_id"] in held)
@@ -84,7 +85,7 @@ def test_everybody_is_found_by_their_name(identifiers: str, market: SimulatedOff
     pq.write_table(usage, tmp_path / "usage.parquet")
     insight = Insight.open(tmp_path / "ws", as_of=DAY, identifiers=identifiers, **CERTAIN)
     insight.ingest(tmp_path / "usage.parquet", kind="usage")
-    insight.train_offers()
+    train_offers(insight)
     for name in ("00123", "12-34", names[3], f"+{names[3]}", f"00 {names[3]}"):
         assert insight.recommend(name)["offers"]
     assert len({insight.recommend(name)["subscriber_id"] for name in ("00123", "123")}) == 2

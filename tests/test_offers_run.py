@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from offers_quickly import recommend_all, train_offers
 
 from subsight import Insight
 from subsight.errors import ConfigurationError, InputError, NotFoundError, WorkspaceError
@@ -38,7 +39,7 @@ def ingested(path: Path, market: SimulatedOffers, **settings: Any) -> Insight:
 @pytest.fixture(scope="module")
 def trained(market: SimulatedOffers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "ws"
-    ingested(path, market).train_offers()
+    train_offers(ingested(path, market))
     return path
 
 
@@ -65,7 +66,7 @@ def test_who_prefers_an_offer_is_recommended_it(
     trained: Path, market: SimulatedOffers, tmp_path: Path
 ) -> None:
     insight = copied(trained, tmp_path, **CERTAIN)
-    insight.recommend_all()
+    recommend_all(insight)
     told, types = truths(market)
     gone = {*told["expired"], *told["upcoming"]}
     margins = {
@@ -91,14 +92,14 @@ def test_the_map_beats_popularity_only_where_types_answer_differently(
     market = simulate_offers(
         OfferMarket(subscribers=8_000, response_effect=effect, seed=5), tmp_path / "made"
     )
-    results = ingested(tmp_path / "ws", market).train_offers()
+    results = train_offers(ingested(tmp_path / "ws", market))
     sentence = results.answer("offers.evaluation").reading[0]
     assert ("more often than the most popular" in sentence) is is_better
 
 
 def test_one_gets_what_all_got(trained: Path, tmp_path: Path) -> None:
     insight = copied(trained, tmp_path)
-    insight.recommend_all()
+    recommend_all(insight)
     every = lists(insight)
     outcomes = {row["subscriber_id"]: row["outcome"] for row in insight.table("offer_outcomes").to_pylist()}
     assert len(outcomes) == MARKET.subscribers
@@ -124,7 +125,7 @@ def test_nodes_are_given_other_offers_without_training(
         writer.writeheader()
         writer.writerows([*rows[1:], {**dict.fromkeys(rows[0], ""), "offer_id": "NEW", "data_bytes": 10**9}])
     insight.ingest(catalogue, kind="offers")
-    insight.recommend_all()
+    recommend_all(insight)
     after = insight.results.models()["offers"]
     assert after["digest"] == before["digest"]
     assert after["parameters"] == before["parameters"]
@@ -134,7 +135,7 @@ def test_nodes_are_given_other_offers_without_training(
     assert told["NEW"]["evidence"] == "rule, no evidence"
     # The first catalogue is the newest once it is read again.
     insight.ingest(market.offers, kind="offers")
-    insight.recommend_all()
+    recommend_all(insight)
     assert "NEW" not in {row["offer_id"] for row in insight.answer("offers.catalogue").rows}
 
 
@@ -142,7 +143,7 @@ def test_a_file_says_what_nodes_are_offered(trained: Path, tmp_path: Path) -> No
     file = tmp_path / "nodes.csv"
     file.write_text("node,offer_id\n0,F1200G50M\n0,F3000G100M\n1,F3000G200M\n")
     insight = copied(trained, tmp_path, offer_nodes_file=str(file), **CERTAIN)
-    insight.recommend_all()
+    recommend_all(insight)
     profiles = {row["subscriber_id"]: row["node"] for row in insight.table("offer_profiles").to_pylist()}
     every = lists(insight)
     for name, node in profiles.items():
@@ -151,21 +152,21 @@ def test_a_file_says_what_nodes_are_offered(trained: Path, tmp_path: Path) -> No
         assert of_map == [offer for offer in allowed if offer in of_map]
     assert any(profiles[name] == 0 and not rows[0]["is_fallback"] for name, rows in every.items())
     # Without the file purchases count again, and it is said.
-    again = Insight.open(tmp_path / "ws", as_of=DAY, identifiers="clear", **CERTAIN).recommend_all()
+    again = recommend_all(Insight.open(tmp_path / "ws", as_of=DAY, identifiers="clear", **CERTAIN))
     assert any("set offer_nodes_file" in finding["text"] for finding in again.quality["findings"])
     file.write_text("node,offer_id\n0,NOBODYS\n")
     with pytest.raises(ConfigurationError, match="does not fit"):
-        insight.recommend_all()
+        recommend_all(insight)
     file.write_text("knot,offer\n0,F1200G50M\n")
     with pytest.raises(ConfigurationError, match="does not say"):
-        insight.recommend_all()
+        recommend_all(insight)
 
 
 def test_poor_experience_is_sold_nothing_and_none_measured_passes(trained: Path, tmp_path: Path) -> None:
     insight = copied(trained, tmp_path, **CERTAIN)
     names = sorted(insight.table("offer_profiles")["subscriber_id"].to_pylist())[:3]
     _with_experience(insight, dict(zip(names, [24.9, 25.0, None], strict=True)))
-    insight.recommend_all()
+    recommend_all(insight)
     every = lists(insight)
     outcomes = {row["subscriber_id"]: row["outcome"] for row in insight.table("offer_outcomes").to_pylist()}
     assert outcomes[names[0]] == "poor experience"
@@ -176,7 +177,7 @@ def test_poor_experience_is_sold_nothing_and_none_measured_passes(trained: Path,
     kinder = Insight.open(
         insight.workspace.path, as_of=DAY, identifiers="clear", offer_least_experience=10, **CERTAIN
     )
-    kinder.recommend_all()
+    recommend_all(kinder)
     assert names[0] in lists(kinder)
 
 
@@ -210,7 +211,7 @@ def test_who_was_contacted_often_enough_is_left_alone(trained: Path, tmp_path: P
 
 
 def lists_of(insight: Insight) -> dict[str, list[dict[str, Any]]]:
-    insight.recommend_all()
+    recommend_all(insight)
     return lists(insight)
 
 
@@ -232,14 +233,14 @@ def test_responses_tell_what_policies_earn_and_what_offers_change(
     trained: Path, market: SimulatedOffers, tmp_path: Path
 ) -> None:
     insight = copied(trained, tmp_path, offer_holdout_share=0.3, offer_exploration_share=0.3)
-    results = insight.recommend_all()
+    results = recommend_all(insight)
     assert not results.answer("recommendations.value").rows
     at = datetime(2026, 6, 1, tzinfo=UTC)
     given = results.table("recommendations")
     made = simulate_responses(MARKET, market, given, tmp_path / "came", starts_at=at, organic=0.1, seed=2)
     insight.ingest(made.purchases, kind="purchases")
     later = Insight.open(insight.workspace.path, as_of="2026-06-20", identifiers="clear")
-    later.recommend_all()
+    recommend_all(later)
     rows = {row["policy"]: row for row in later.answer("recommendations.value").rows}
     told, types = truths(market)
     planted = told["probability"]
@@ -276,7 +277,7 @@ def test_several_rows_of_a_subscriber_are_one(market: SimulatedOffers, tmp_path:
     for kind in ("offers", "purchases"):
         split.ingest(getattr(market, kind), kind=kind)
     for insight in (whole, split):
-        insight.train_offers()
+        train_offers(insight)
     one, other = (
         i.table("offer_profiles").select(["subscriber_id", "node", "usage_bitmap"]) for i in (whole, split)
     )
@@ -305,7 +306,7 @@ def test_without_purchases_the_rule_says_that_it_has_no_evidence(
     insight = Insight.open(tmp_path / "ws", as_of=DAY, **CERTAIN)
     insight.ingest(market.usage, kind="usage")
     insight.ingest(market.offers, kind="offers")
-    insight.train_offers()
+    train_offers(insight)
     assert "no purchases" in " ".join(insight.answer("offers.evaluation").reading)
     rows = [row for offers in lists_of(insight).values() for row in offers]
     assert all(row["reason"].startswith("rule, no evidence: its ") for row in rows if not row["is_fallback"])
@@ -314,7 +315,7 @@ def test_without_purchases_the_rule_says_that_it_has_no_evidence(
 def test_without_a_catalogue_everybody_gets_the_defaults(market: SimulatedOffers, tmp_path: Path) -> None:
     insight = Insight.open(tmp_path / "ws", as_of=DAY, **CERTAIN)
     insight.ingest(market.usage, kind="usage")
-    insight.train_offers()
+    train_offers(insight)
     every = lists_of(insight)
     assert len(every) == MARKET.subscribers
     assert {tuple(one["offer_id"] for one in rows) for rows in every.values()} == {
@@ -326,7 +327,7 @@ def test_where_all_offers_are_over_it_says_so(trained: Path, tmp_path: Path) -> 
     copied(trained, tmp_path)
     late = Insight.open(tmp_path / "ws", as_of="2031-01-01")
     with pytest.raises(InputError, match="no offer may be given to anybody on 2031-01-01"):
-        late.recommend_all()
+        recommend_all(late)
     assert late.results.manifest["studies"].keys() == {"offers"}
     # Of defaults that no catalogue knows nothing is known to be over.
     other = Insight.open(tmp_path / "ws", as_of="2031-01-01", offer_defaults=["BASIC"], **CERTAIN)
@@ -336,10 +337,10 @@ def test_where_all_offers_are_over_it_says_so(trained: Path, tmp_path: Path) -> 
 def test_nothing_to_go_by_is_refused(market: SimulatedOffers, tmp_path: Path) -> None:
     insight = Insight.open(tmp_path / "ws", as_of=DAY)
     with pytest.raises(InputError, match="no usage to offer by"):
-        insight.train_offers()
+        train_offers(insight)
     insight.ingest(market.usage, kind="usage")
     with pytest.raises(NotFoundError, match="no map of offers"):
-        insight.recommend_all()
+        recommend_all(insight)
     with pytest.raises(NotFoundError, match="no map of offers"):
         insight.recommend("1")
 
@@ -354,7 +355,7 @@ def test_a_map_that_was_tampered_with_is_refused(trained: Path, tmp_path: Path) 
     with pytest.raises(WorkspaceError, match="not what was trained"):
         insight.recommend(insight.table("offer_profiles")["subscriber_id"][0].as_py())
     with pytest.raises(WorkspaceError, match="not what was trained"):
-        insight.recommend_all()
+        recommend_all(insight)
 
 
 def test_the_real_table_of_hosts_gets_offers(dpi_usage: Path, tmp_path: Path) -> None:
@@ -363,7 +364,7 @@ def test_the_real_table_of_hosts_gets_offers(dpi_usage: Path, tmp_path: Path) ->
     insight = Insight.open(tmp_path / "ws", **CERTAIN)
     insight.ingest(dpi_usage, kind="usage")
     insight.ingest(catalogue, kind="offers")
-    insight.train_offers()
+    train_offers(insight)
     every = lists_of(insight)
     assert len(every) == 972
     firsts = {rows[0]["offer_id"] for rows in every.values()}
