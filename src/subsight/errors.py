@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "ConfigurationError",
     "ExportError",
+    "FilterError",
     "InputError",
     "MappingError",
     "NotFoundError",
@@ -51,6 +52,10 @@ class InputError(SubsightError):
     """An input cannot be read, or holds nothing that can be published."""
 
     exit_code = 3
+
+
+class FilterError(InputError):
+    """A question cannot be answered for that part of a run: not by such a filter, or for too few people."""
 
 
 class MappingError(SubsightError):

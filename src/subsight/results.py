@@ -179,7 +179,8 @@ class Results:
     def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A published table, or an answer's by its id; all columns or some.
 
-        A table has one row per subscriber and is not suppressed; an answer's small groups are.
+        A table has one row per subscriber, or sums by hour, and is not suppressed; an answer's small groups
+        are.
 
         Raises:
             NotFoundError: the run has no such table or answer, or that no such column.
@@ -216,6 +217,8 @@ class Results:
             known |= pc.starts_with(pc.field("subscriber_id"), start[1])
         found: dict[str, Any] = {}
         for name in [only] if only else self.tables():
+            if "subscriber_id" not in pq.read_schema(self.path(name)).names:
+                continue  # sums of many, such as those by hour
             rows = pq.read_table(self.path(name), filters=known).to_pylist()
             called = {row["subscriber_id"] for row in rows}
             if len(called) > 1:

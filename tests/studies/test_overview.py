@@ -166,7 +166,7 @@ def test_marketing_says_nothing_of_too_few_others(duckdb_store: Store) -> None:
     people += [person(n, handset="Q", handset_manufacturer="Quince") for n in range(40, 44)]
     answer = ask(duckdb_store, "marketing", people=people, minimum_group=15)
     assert answer.rows[0]["others_mean_total_bytes"] is None
-    assert answer.reading == ("No manufacturer has enough subscribers to compare.",)
+    assert answer.reading == ("No manufacturer can be compared: it or all others have too few subscribers.",)
 
 
 # Subscribers

@@ -39,8 +39,8 @@ __all__ = [
 
 Progress = Callable[[str], None]
 
-_ORDER: Final = ("subscriber_id", "rank", "offer_id")
-"""What tables are written in the order of: most have a row a subscriber."""
+_ORDER: Final = ("subscriber_id", "rank", "offer_id", "local_date", "local_hour", "cell_id")
+"""What tables are written in the order of: most have a row a subscriber, some a row an hour."""
 _COUNTS: Final = ("records", "accepted", "rejected", "without_subscriber_count")
 _LOST: Final[Mapping[str, Any]] = {
     "findings": [

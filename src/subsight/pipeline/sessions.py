@@ -19,6 +19,7 @@ from subsight.errors import ConfigurationError, InputError
 from subsight.ingestion import Ingested
 from subsight.metrics import profile
 from subsight.models import distance_scores, fitting
+from subsight.pipeline import hours
 from subsight.pipeline.publishing import Area, Context, carried_answers, earlier_run, quality_of
 from subsight.settings import Settings
 from subsight.store import Frame, Store
@@ -67,6 +68,8 @@ def compute(
             sessions = store.keep(sessions)
         profiles = profile(store, sessions, contract)
         quality = _quality(store, batches, ingested, everything, settings)
+    with clock.stage("hours"):
+        summed = {name: store.keep(rows) for name, rows in hours.tables(store, sessions, contract).items()}
     earlier = carried_answers(earlier_run(context.workspace), wanted)
     base = Inputs(store, sessions, profiles, contract, settings, treated, {}, quality, earlier)
     with ThreadPoolExecutor(1) as background:
@@ -95,7 +98,9 @@ def compute(
         "treatment": treated,
     }
     answers = found | more | last
-    return Area("sessions", batches, _tables(scored, models), models, answers, STUDIES, quality, facts)
+    return Area(
+        "sessions", batches, _tables(scored, models) | summed, models, answers, STUDIES, quality, facts
+    )
 
 
 def _check(workspace: Workspace, batches: Sequence[Batch]) -> None:

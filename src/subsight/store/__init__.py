@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import narwhals as nw
+
 from subsight.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -215,6 +217,17 @@ class Store(ABC):
     @abstractmethod
     def read(self, paths: Sequence[Path]) -> Frame:
         """The rows of Parquet files that share a schema; columns that some lack are null there."""
+
+    def beside(self, paths: Sequence[Path], by: str, place: str) -> Frame:
+        """The rows of Parquet files, side by side, that hold the same keys `by` in rising order, each once.
+
+        `place` is a column that numbers them from 1, in that order.
+        """
+        first, *others = (self.read([path]) for path in paths)
+        for other in others:
+            first = first.join(other, on=by, how="left")
+        placed = first.with_columns(**{place: nw.lit(1).cum_sum().over(order_by=by)})
+        return placed.with_columns(nw.col(place).cast(nw.Int64))
 
     @abstractmethod
     def read_csv(self, path: Path, columns: int, csv: CsvFormat) -> Frame:

@@ -116,6 +116,18 @@ class DuckDBStore(Store):
         relation = self._connection.read_parquet(names, union_by_name=True, hive_partitioning=False)
         return nw.from_native(relation)
 
+    def beside(self, paths: Sequence[Path], by: str, place: str) -> Frame:
+        # By position, a tenth of the time of a join: rows that follow one another in each file need no table.
+        sources = [f"read_parquet({_literal(_pattern(path))}, hive_partitioning = false" for path in paths]
+        first, *others = sources
+        rest = "".join(
+            f" POSITIONAL JOIN (SELECT * EXCLUDE ({_quote(by)}) FROM {source})) AS beside_{i}"
+            for i, source in enumerate(others)
+        )
+        numbered = f"SELECT * FROM {first}, file_row_number = true)"
+        names = f"* EXCLUDE (file_row_number), file_row_number + 1 AS {_quote(place)}"
+        return nw.from_native(self._connection.sql(f"SELECT {names} FROM ({numbered}) AS beside{rest}"))
+
     def read_csv(self, path: Path, columns: int, csv: CsvFormat) -> Frame:
         names = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(columns))
         self.ragged_lines()

@@ -10,14 +10,26 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from subsight.answers import Answer
 from subsight.contracts import Contract
 from subsight.settings import Settings
 from subsight.store import Frame, Store
 
-__all__ = ["Inputs", "Question", "answer_all"]
+__all__ = ["HOURS", "KINDS", "SUBSCRIBERS", "Inputs", "Question", "answer_all"]
+
+SUBSCRIBERS: Final = frozenset(
+    {"segment", "manufacturer", "handset", "engagement_cluster", "experience_cluster"}
+)
+"""Kinds of filter that choose subscribers: what profiles alone answer can be answered for some of them."""
+HOURS: Final = frozenset({"period", "cell"})
+"""Kinds of filter that choose hours and cells: for what sums by hour answer."""
+KINDS: Final = (
+    "period", "segment", "manufacturer", "handset", "engagement_cluster", "experience_cluster", "application",
+    "cell",
+)  # fmt: skip
+"""Every kind of filter."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,9 @@ class Inputs:
         quality: what ingest found: `records, accepted, rejected, without_subscriber_count, findings,
             rejects, coverage` (rows of `local_date, session_count, subscriber_count`).
         answers: answers given so far in this run, by id: the memo builds on them.
+        hours: instead of sessions, where an answer is filtered by time or place: one row per local date, hour
+            and maybe cell, with `session_count, subscriber_count` and per application `app_{slug}_dl_bytes`
+            and `app_{slug}_subscriber_count` (those with any downlink).
     """
 
     store: Store
@@ -45,13 +60,15 @@ class Inputs:
     models: Mapping[str, Mapping[str, Any]]
     quality: Mapping[str, Any]
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    hours: Frame | None = None
 
 
 @dataclass(frozen=True)
 class Question:
     """A question of a study: its id (`study.name`), its words, and the function that answers it.
 
-    `filters` names the kinds of filter under which the answer can be given again without refitting.
+    `filters` names the kinds of filter (`KINDS`) under which the answer can be given again without refitting:
+    its words must be as true of the part that is looked at.
     """
 
     id: str

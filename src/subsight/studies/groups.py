@@ -41,14 +41,21 @@ def amount(name: str) -> Any:
 def first_of_each(
     store: Store, frame: Frame, columns: Sequence[str], count: int, tie: str = "subscriber_hash"
 ) -> dict[str, list[dict[str, Any]]]:
-    """The rows with the highest values of each column, in one query; ties go to the lowest `tie`.
+    """The rows with the highest values of each column; ties go to the lowest `tie`.
 
     Null values are left out. `tie` is unique: it says which rows are the same.
     """
+    # Which they are, of two columns each, and then what they hold: sorting whole rows would read all of them.
     heads = [
-        frame.sort(column, tie, descending=[True, False], nulls_last=True).head(count) for column in columns
+        frame.select(column, tie)
+        .sort(column, tie, descending=[True, False], nulls_last=True)
+        .head(count)
+        .select(tie)
+        for column in columns
     ]
-    rows = {row[tie]: row for row in store.rows(nw.concat(heads))} if heads else {}
+    first = {row[tie] for row in store.rows(nw.concat(heads))} if heads else set()
+    chosen = store.rows(frame.filter(nw.col(tie).is_in(sorted(first)))) if first else []
+    rows = {row[tie]: row for row in chosen}
     found: dict[str, list[dict[str, Any]]] = {}
     for column in columns:
         known = [row for row in rows.values() if row[column] is not None]

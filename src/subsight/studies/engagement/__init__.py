@@ -8,7 +8,7 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.answers import Answer
-from subsight.studies import Inputs, Question, charts, words
+from subsight.studies import SUBSCRIBERS, Inputs, Question, charts, words
 from subsight.studies import elbow as elbows
 from subsight.studies.engagement import applications, capacity
 from subsight.studies.groups import amount, contrast, first_of_each, group, moments, percent, total
@@ -180,8 +180,8 @@ def _supports(count: int) -> str:
 
 
 QUESTIONS: Final = (
-    Question("engagement.top_subscribers", _TEXT["top_subscribers"], _top_subscribers),
-    Question("engagement.clusters", _TEXT["clusters"], _clusters),
+    Question("engagement.top_subscribers", _TEXT["top_subscribers"], _top_subscribers, SUBSCRIBERS),
+    Question("engagement.clusters", _TEXT["clusters"], _clusters, SUBSCRIBERS),
     Question("engagement.elbow", _TEXT["elbow"], _elbow),
     *applications.QUESTIONS,
     *capacity.QUESTIONS,

@@ -10,7 +10,7 @@ import narwhals as nw
 
 from subsight.answers import Answer
 from subsight.privacy import suppress
-from subsight.studies import Inputs, Question, charts, words
+from subsight.studies import SUBSCRIBERS, Inputs, Question, charts, words
 from subsight.studies.groups import (
     amount,
     contrast,
@@ -289,8 +289,8 @@ def _personas(inputs: Inputs) -> Answer:
     }
     notes = (
         "A subscriber's persona is the application whose share of the subscriber's own volume is highest "
-        "relative to its share of all subscribers' volume; the first in the mapping where two are equal.",
-        "By definition the leading share is above the population's, and leading in an application that makes "
+        "relative to its share of the volume of all personas; the first in the mapping where two are equal.",
+        "By definition the leading share is above that of all, and leading in an application that makes "
         "most of the volume goes with more volume.",
         f"{words.plural(everyone, 'subscriber')} with application volume; a volume is the total traffic.",
     )
@@ -324,7 +324,7 @@ def _read_personas(
             f"{row['persona']}: {words.plural(row['subscriber_count'], 'subscriber')} "
             f"({percent(row['subscriber_share'])}), who spend "
             f"{percent(row['mean_application_share'])} of their volume there against "
-            f"{percent(row['population_application_share'])} in the population."
+            f"{percent(row['population_application_share'])} over all personas."
         )
     verdicts = {rows[i]["persona"]: rows[i]["volume_against_others"] for i in shown}
     reading.append(f"Mean volume of each persona against all others: {contrast(verdicts)}.")
@@ -339,20 +339,22 @@ def _read_personas(
     if words.compare(one, more) == "higher":
         reading.append(
             "The lead is clearly weaker among subscribers with several sessions than with one "
-            f"({more.mean:.2f} against {one.mean:.2f} times the population's share): part of it is chance "
+            f"({more.mean:.2f} against {one.mean:.2f} times the share of all): part of it is chance "
             "of a single session, so check a persona over more sessions before acting on it."
         )
     elif min(one.count, more.count) > 1:
         reading.append(
             "The lead does not fade with more sessions "
-            f"({more.mean:.2f} times the population's share with several, {one.mean:.2f} with one)."
+            f"({more.mean:.2f} times the share of all with several, {one.mean:.2f} with one)."
         )
     return reading
 
 
 _ANSWERS: Final = (_application_totals, _top_application_subscribers, _applications_by_cluster, _personas)
+_FILTERS: Final = {_applications_by_cluster: frozenset[str]()}
+"""What reads sessions cannot be filtered."""
 
 QUESTIONS: Final = tuple(
-    Question(f"engagement.{name}", text, answer)
+    Question(f"engagement.{name}", text, answer, _FILTERS.get(answer, SUBSCRIBERS))
     for (name, text), answer in zip(_TEXT.items(), _ANSWERS, strict=True)
 )

@@ -11,7 +11,8 @@ import narwhals as nw
 
 from subsight.answers import Answer
 from subsight.contracts import Application
-from subsight.studies import Inputs, Question, charts, words
+from subsight.studies import HOURS, SUBSCRIBERS, Inputs, Question, charts, words
+from subsight.studies import hours as by_hour
 from subsight.studies.groups import (
     against,
     amount,
@@ -31,6 +32,7 @@ _CELLS: Final = 5
 _PLOTTED: Final = 3
 _HOURS: Final = 24
 _NOTHING: Final = "No application has any downlink volume."
+_NO_OTHERS: Final = "there are no others"
 
 _TEXT: Final = {
     "capacity_cells": "In which cells is capacity for each application best placed?",
@@ -52,7 +54,8 @@ def _totals(inputs: Inputs) -> dict[str, float]:
     apps = inputs.contract.applications
     if not apps:
         return {}
-    sums = inputs.store.row(inputs.profiles.select(**{app.slug: total(_downlink(app.slug)) for app in apps}))
+    summed = inputs.profiles if inputs.hours is None else inputs.hours
+    sums = inputs.store.row(summed.select(**{app.slug: total(_downlink(app.slug)) for app in apps}))
     order = sorted((slug for slug in sums if sums[slug]), key=lambda slug: (-sums[slug], slug))
     return {slug: sums[slug] for slug in order}
 
@@ -200,13 +203,7 @@ def _capacity_hours(inputs: Inputs) -> Answer:
     totals, least = _totals(inputs), inputs.settings.minimum_group
     if not totals:
         return _answer("capacity_hours", [], [_NOTHING])
-    timed = inputs.sessions.filter(~nw.col("local_hour").is_null(), ~nw.col("local_date").is_null())
-    hours = inputs.store.rows(_users(timed, "local_hour", list(totals)).sort("local_hour"))
-    days = inputs.store.rows(
-        timed.group_by("local_date", "local_hour").agg(
-            nw.len().alias("session_count"), **{slug: _downlink(slug).sum() for slug in totals}
-        )
-    )
+    hours, days, people, explained = _by_hour(inputs, list(totals))
     sessions: dict[Any, int] = {}
     for row in days:
         sessions[row["local_date"]] = sessions.get(row["local_date"], 0) + row["session_count"]
@@ -223,11 +220,11 @@ def _capacity_hours(inputs: Inputs) -> Answer:
             {"application": names[slug], "local_hour": hour["local_hour"],
              "dl_bytes": int(sums[hour["local_hour"]]),
              "dl_share": sums[hour["local_hour"]] / whole if whole else None,
-             "subscriber_count": int(hour[slug])}
+             people: int(hour[slug])}
             for hour in hours
         ]  # fmt: skip
         rows += own
-        shown = [row for row in own if row["subscriber_count"] >= least]
+        shown = [row for row in own if row[people] >= least]
         if shown and whole:
             busy = max(shown, key=lambda row: (row["dl_bytes"], -row["local_hour"]))
             facts |= {f"{slug}_busy_hour": busy["local_hour"], f"{slug}_busy_hour_share": busy["dl_share"]}
@@ -244,12 +241,29 @@ def _capacity_hours(inputs: Inputs) -> Answer:
         "A session's volume counts in the local hour in which it starts, however long it lasts.",
         f"An even day has {percent(1 / _HOURS)} an hour. Hours are compared by their share of each day, over "
         f"{words.plural(len(enough), 'day')} with at least {_HOURS * least} sessions.",
-        "subscriber_count: those with any downlink of the application in that hour.",
+        explained,
     )
     chart = charts.lines("local_hour", "dl_share", colour="application")
-    return _answer(
-        "capacity_hours", rows, reading, chart=chart, facts=facts, group_size="subscriber_count", notes=notes
-    )  # fmt: skip
+    return _answer("capacity_hours", rows, reading, chart=chart, facts=facts, group_size=people, notes=notes)
+
+
+def _by_hour(inputs: Inputs, slugs: Sequence[str]) -> tuple[list[Any], list[Any], str, str]:
+    """Users of each application by hour, its downlink by day and hour; the users' column, and its note."""
+    explained = "those with any downlink of the application in that hour."
+    if inputs.hours is not None:
+        users = {slug: by_hour.least_of(f"app_{slug}_subscriber_count") for slug in slugs}
+        hours = inputs.hours.group_by("local_hour").agg(**users)
+        sessions, timed = by_hour.whole("session_count"), inputs.hours
+        people, explained = by_hour.LEAST, f"{by_hour.LEAST_NOTE} Counted are {explained}"
+    else:
+        timed = inputs.sessions.filter(~nw.col("local_hour").is_null(), ~nw.col("local_date").is_null())
+        hours, sessions = _users(timed, "local_hour", slugs), nw.len()
+        people, explained = "subscriber_count", f"subscriber_count: {explained}"
+    days = timed.group_by("local_date", "local_hour").agg(
+        session_count=sessions, **{slug: _downlink(slug).sum() for slug in slugs}
+    )
+    rows = inputs.store.rows
+    return rows(hours.sort("local_hour")), rows(days.sort("local_date", "local_hour")), people, explained
 
 
 def _busier(days: Sequence[Mapping[str, Any]], enough: Sequence[Any], slug: str, hour: int) -> dict[str, Any]:
@@ -310,7 +324,8 @@ def _cluster_rows(
     rows = []
     for row, own in zip(found, groups, strict=True):
         volume = own.mean * own.count
-        verdict = words.compare(own, without(everyone, own))
+        rest = without(everyone, own)
+        verdict = words.compare(own, rest) if rest.count else _NO_OTHERS
         rows.append(
             {"application": app.name, "engagement_cluster": row["engagement_cluster"],
              "subscriber_count": own.count, "subscriber_share": own.count / everyone.count,
@@ -347,6 +362,8 @@ def _say_clusters(key: tuple[int, float, int, str], of: Mapping[str, tuple[float
     most, size, heaviest, verdict = key
     held = words.spread({share: percent(share) for share, _ in of.values()})
     each = words.spread({mean: words.say(mean, "dl_bytes") for _, mean in of.values()})
+    if verdict == _NO_OTHERS:
+        return f"{words.listing(list(of))}: everybody is in cluster {most}, where a subscriber takes {each}."
     return (
         f"{words.listing(list(of))}: cluster {most} takes most of the downlink, {held} with "
         f"{percent(size)} of the subscribers; a subscriber takes most in cluster {heaviest} ({each}), "
@@ -356,6 +373,6 @@ def _say_clusters(key: tuple[int, float, int, str], of: Mapping[str, tuple[float
 
 QUESTIONS: Final = (
     Question("engagement.capacity_cells", _TEXT["capacity_cells"], _capacity_cells),
-    Question("engagement.capacity_hours", _TEXT["capacity_hours"], _capacity_hours),
-    Question("engagement.capacity_clusters", _TEXT["capacity_clusters"], _capacity_clusters),
+    Question("engagement.capacity_hours", _TEXT["capacity_hours"], _capacity_hours, HOURS | {"application"}),
+    Question("engagement.capacity_clusters", _TEXT["capacity_clusters"], _capacity_clusters, SUBSCRIBERS),
 )

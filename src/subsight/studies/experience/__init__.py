@@ -9,7 +9,7 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.answers import Answer
-from subsight.studies import Inputs, Question, charts, words
+from subsight.studies import SUBSCRIBERS, Inputs, Question, charts, words
 from subsight.studies.experience import handsets, values
 from subsight.studies.groups import contrast, group, moments, percent, pooled, without
 
@@ -49,6 +49,8 @@ _NO_GROUPS: Final = (
     "subscribers have all three."
 )
 
+_NO_OTHERS: Final = "there are no others to compare with"
+
 
 def _clusters(inputs: Inputs) -> Answer:
     if "experience" not in inputs.models:
@@ -76,6 +78,8 @@ def _clusters(inputs: Inputs) -> Answer:
         own = {m: group(row, m) for m in (*_METRICS, filled)}
         verdicts = {m: words.compare(own[m], without(whole[m], own[m])) for m in own}
         described = contrast({word: verdicts[m] for m, word in _METRICS.items()})
+        if count == everyone:
+            described = _NO_OTHERS
         made = {"experience_cluster": number, "subscriber_count": count, "subscriber_share": count / everyone,
                 "description": described if count >= least else "too few subscribers"}  # fmt: skip
         for m in _METRICS:
@@ -88,7 +92,8 @@ def _clusters(inputs: Inputs) -> Answer:
         means = [f"{words.say(own[m].mean, m)} {word}" for m, word in _METRICS.items()]
         reading.append(
             f"Cluster {number} ({words.plural(count, 'subscriber')}, {percent(count / everyone)}): "
-            f"{described}, against all others; on average {words.listing(means)}."
+            f"{described}{'' if count == everyone else ', against all others'}; on average "
+            f"{words.listing(means)}."
         )
         if verdicts[filled] == "higher":
             reading.append(
@@ -326,7 +331,7 @@ def _verdict(comparison: Mapping[str, Any], turned: Sequence[str]) -> tuple[list
 QUESTIONS: Final = (
     *values.QUESTIONS,
     *handsets.QUESTIONS,
-    Question("experience.clusters", _TEXT["clusters"], _clusters),
+    Question("experience.clusters", _TEXT["clusters"], _clusters, SUBSCRIBERS),
     Question("experience.filled", _TEXT["filled"], _filled),
     Question("experience.observed", _TEXT["observed"], _observed),
 )

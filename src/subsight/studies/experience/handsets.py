@@ -8,7 +8,7 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.answers import Answer
-from subsight.studies import Inputs, Question, charts, words
+from subsight.studies import SUBSCRIBERS, Inputs, Question, charts, words
 from subsight.studies.groups import group, moments, without
 from subsight.studies.words import Group
 
@@ -22,6 +22,7 @@ _THROUGHPUT: Final = "throughput_kbps"
 _RETRANSMISSION: Final = "tcp_retransmission_bytes"
 _RAW: Final = f"{_RETRANSMISSION}_raw"
 _TOO_FEW: Final = "too few subscribers"
+_ALONE: Final = "there are no others"
 
 _TEXT: Final = {
     "throughput_by_handset": "How is throughput distributed on each handset?",
@@ -57,7 +58,7 @@ def _judged(inputs: Inputs, found: Sequence[Mapping[str, Any]], whole: Group, me
         own = group(row, metric)
         if own.count >= inputs.settings.minimum_group:
             rest = without(whole, own)
-            judged[row["handset"]] = words.compare(own, rest)
+            judged[row["handset"]] = words.compare(own, rest) if rest.count else _ALONE
     return judged
 
 
@@ -107,7 +108,11 @@ def _reading(
                 f"{', most so on' if len(names) > 1 else ':'} {words.listing(shown)}."
             )
     same = sum(verdict == "no clear difference" for verdict in judged.values())
-    if judged and same == len(judged):
+    if _ALONE in judged.values():
+        reading.append("There are no other handsets to compare with.")
+    elif same == len(judged) == 1:
+        reading.append(f"{word} shows no clear difference between {next(iter(judged))} and the others.")
+    elif same == len(judged):
         reading.append(f"{word} shows no clear difference between {words.plural(same, 'handset')}.")
     elif same:
         reading.append(f"{words.plural(same, 'handset shows', 'handsets show')} no clear difference.")
@@ -190,7 +195,7 @@ def _retransmission(inputs: Inputs) -> Answer:
 
 def _confirmed(judged: Mapping[str, str], raw: Mapping[str, str]) -> list[str]:
     """Whether what the treated means say also stands where nothing is filled in."""
-    claims = {name: verdict for name, verdict in judged.items() if verdict != "no clear difference"}
+    claims = {name: verdict for name, verdict in judged.items() if verdict in ("higher", "lower")}
     if not claims:
         return []
     observed = {name: raw.get(name, _TOO_FEW) for name in claims}
@@ -212,6 +217,11 @@ def _first(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 QUESTIONS: Final = (
-    Question("experience.throughput_by_handset", _TEXT["throughput_by_handset"], _throughput),
-    Question("experience.retransmission_by_handset", _TEXT["retransmission_by_handset"], _retransmission),
+    Question("experience.throughput_by_handset", _TEXT["throughput_by_handset"], _throughput, SUBSCRIBERS),
+    Question(
+        "experience.retransmission_by_handset",
+        _TEXT["retransmission_by_handset"],
+        _retransmission,
+        SUBSCRIBERS,
+    ),
 )

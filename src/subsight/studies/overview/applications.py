@@ -11,7 +11,7 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.answers import Answer
-from subsight.studies import Inputs, Question, charts
+from subsight.studies import SUBSCRIBERS, Inputs, Question, charts
 from subsight.studies.overview.subscribers import with_decile
 from subsight.studies.words import LEAST_EFFECT, Group, compare, correlation, listing, say
 
@@ -401,14 +401,15 @@ def _describe(loadings: Sequence[float], names: Sequence[str]) -> str:
 
 
 AGAINST_TOTAL: Final = Question(
-    "overview.applications", "How does each application relate to total downlink plus uplink?", against_total
-)
+    "overview.applications", "How does each application relate to total downlink plus uplink?", against_total,
+    SUBSCRIBERS,
+)  # fmt: skip
 APPLICATION_DECILES: Final = Question(
     "overview.application_deciles", "Does the mix of applications change from light to heavy users?",
-    application_deciles,
+    application_deciles, SUBSCRIBERS,
 )  # fmt: skip
 CORRELATION: Final = Question(
-    "overview.correlation", "How are the volumes of applications correlated?", correlations
+    "overview.correlation", "How are the volumes of applications correlated?", correlations, SUBSCRIBERS
 )
 COMPONENTS: Final = Question(
     "overview.components", "How many dimensions do the application volumes have?", components

@@ -11,7 +11,7 @@ import narwhals as nw
 
 from subsight.answers import Answer
 from subsight.store import Frame
-from subsight.studies import Inputs, Question, charts
+from subsight.studies import SUBSCRIBERS, Inputs, Question, charts
 from subsight.studies.groups import group, moments, without
 from subsight.studies.words import LEAST_EFFECT, LEAST_ERRORS, compare, listing, plural, say
 
@@ -303,7 +303,8 @@ def marketing(inputs: Inputs) -> Answer:
         id="overview.marketing",
         question=MARKETING.text,
         rows=rows,
-        reading=tuple(reading) or ("No manufacturer has enough subscribers to compare.",),
+        reading=tuple(reading)
+        or ("No manufacturer can be compared: it or all others have too few subscribers.",),
         chart=charts.bars("handset_manufacturer", "mean_total_bytes"),
         facts={"top_manufacturers_subscriber_share": sum(row["subscriber_share"] for row in spoken)}
         if spoken
@@ -434,6 +435,6 @@ MANUFACTURER_HANDSETS: Final = Question(
     manufacturer_handsets,
 )  # fmt: skip
 MARKETING: Final = Question(
-    "overview.marketing", "What do handsets and manufacturers tell marketing?", marketing
+    "overview.marketing", "What do handsets and manufacturers tell marketing?", marketing, SUBSCRIBERS
 )
 QUESTIONS: Final = (HANDSETS, UNKNOWN, MANUFACTURERS, MANUFACTURER_HANDSETS, MARKETING)

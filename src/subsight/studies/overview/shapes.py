@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 import narwhals as nw
 
 from subsight.answers import Answer
-from subsight.studies import Inputs, Question, charts
+from subsight.studies import HOURS, Inputs, Question, charts
+from subsight.studies import hours as by_hour
 from subsight.studies.overview.variables import lean, measured
 from subsight.studies.words import LEAST_EFFECT, LEAST_ERRORS, listing, named, plural, say
 from subsight.units import unit_of
@@ -271,18 +272,15 @@ def categories(inputs: Inputs) -> Answer:
 
 def times(inputs: Inputs) -> Answer:
     """Sessions by the hour in which they start; overview.coverage has them by day."""
-    known = inputs.sessions.filter(~nw.col("local_hour").is_null())
-    counted = known.group_by("local_hour").agg(
-        session_count=nw.len(), subscriber_count=nw.col("subscriber_id").n_unique()
-    )
+    counted, people, more = _by_hour(inputs)
     found = {int(row["local_hour"]): row for row in inputs.store.rows(counted)}
-    total = sum(row["session_count"] for row in found.values())
+    total = sum(int(row["session_count"]) for row in found.values())
     rows = [
         {
             "local_hour": hour,
-            "session_count": found[hour]["session_count"] if hour in found else 0,
+            "session_count": int(found[hour]["session_count"]) if hour in found else 0,
             "session_share": found[hour]["session_count"] / total if hour in found else 0.0,
-            "subscriber_count": found[hour]["subscriber_count"] if hour in found else 0,
+            people: found[hour][people] if hour in found else 0,
         }
         for hour in range(24)
     ]
@@ -290,20 +288,35 @@ def times(inputs: Inputs) -> Answer:
         id="overview.times",
         question=TIMES.text,
         rows=rows if total else [],
-        reading=(_times_reading(inputs, rows, total),),
+        reading=(_times_reading(inputs, rows, total, people),),
         chart=charts.bars("local_hour", "session_count", vertical=True),
         facts={"session_count": total},
-        group_size="subscriber_count",
+        group_size=people,
         notes=(
             f"Hours of the zone {inputs.settings.time_zone}. An hour stands out where it is at "
             f"least {100 * LEAST_EFFECT:.0f} % and {LEAST_ERRORS:.0f} Poisson errors off an even share. "
             "Sessions by day: overview.coverage.",
+            *more,
         ),
     )
 
 
-def _times_reading(inputs: Inputs, rows: Sequence[Mapping[str, Any]], total: int) -> str:
-    shown = [row for row in rows if row["subscriber_count"] >= inputs.settings.minimum_group]
+def _by_hour(inputs: Inputs) -> tuple[Any, str, tuple[str, ...]]:
+    """Sessions and subscribers by hour, the column that counts these, and what has to be explained."""
+    if inputs.hours is not None:
+        counted = inputs.hours.group_by("local_hour").agg(
+            session_count=by_hour.whole("session_count"), **{by_hour.LEAST: by_hour.least_of()}
+        )
+        return counted, by_hour.LEAST, (by_hour.LEAST_NOTE,)
+    known = inputs.sessions.filter(~nw.col("local_hour").is_null())
+    counted = known.group_by("local_hour").agg(
+        session_count=nw.len(), subscriber_count=nw.col("subscriber_id").n_unique()
+    )
+    return counted, "subscriber_count", ()
+
+
+def _times_reading(inputs: Inputs, rows: Sequence[Mapping[str, Any]], total: int, people: str) -> str:
+    shown = [row for row in rows if row[people] >= inputs.settings.minimum_group]
     if not shown:
         return "Too few subscribers are seen in any hour."
     even = total / 24
@@ -341,5 +354,5 @@ VOLUME_TIME: Final = Question(
 CATEGORIES: Final = Question(
     "overview.categories", "Which values of each category are commonest?", categories
 )
-TIMES: Final = Question("overview.times", "At which hours do sessions start?", times)
+TIMES: Final = Question("overview.times", "At which hours do sessions start?", times, HOURS)
 QUESTIONS: Final = (VOLUMES, SERVICE, SHARES, VOLUME_TIME, CATEGORIES, TIMES)

@@ -9,7 +9,7 @@ import narwhals as nw
 
 from subsight.answers import Answer
 from subsight.store import Frame
-from subsight.studies import Inputs, Question, charts
+from subsight.studies import SUBSCRIBERS, Inputs, Question, charts
 from subsight.studies.overview.variables import lean
 from subsight.studies.words import Group, compare, plural, say
 from subsight.units import unit_of
@@ -47,9 +47,9 @@ def totals(inputs: Inputs) -> Answer:
         value = nw.col(name).cast(nw.Float64)
         parts |= {f"{name}:count": value.count(), f"{name}:total": value.sum(), f"{name}:low": value.min()}
         parts |= {f"{name}:high": value.max(), f"{name}:deviation": value.std(ddof=0)}
-        for i, share in enumerate((0.25, 0.5, 0.75)):
-            parts[f"{name}:q{i}"] = value.quantile(share, interpolation="linear")
     found = inputs.store.row(inputs.profiles.select(**parts))
+    for name, quartiles in inputs.store.quantiles(inputs.profiles, names, (0.25, 0.5, 0.75)).items():
+        found |= {f"{name}:q{i}": value for i, value in enumerate(quartiles)}
     rows = [_total_row(name, labels[name], found) for name in names if found[f"{name}:count"]]
     chart = charts.bars("quantity", "mean")
     chart["transform"] = [{"filter": "datum.unit === 'bytes'"}]
@@ -205,7 +205,7 @@ def _decile_reading(
     }[word]
     verb = "shows" if word == "no clear difference" else "uses"
     reading.append(
-        f"The top five classes, half of the subscribers, carry {say(share, 'total_share')} of all data; "
+        f"The top five classes, half of the subscribers, carry {say(share, 'total_share')} of the data; "
         f"the class with the longest duration {verb} {story}."
     )
     return tuple(reading)
@@ -215,8 +215,10 @@ TOTALS: Final = Question(
     "overview.subscribers",
     "How much does a subscriber use: sessions, duration, data, and data per application?",
     totals,
+    SUBSCRIBERS,
 )
 DECILES: Final = Question(
-    "overview.duration_deciles", "How much data do the decile classes by total duration use?", deciles
-)
+    "overview.duration_deciles", "How much data do the decile classes by total duration use?", deciles,
+    SUBSCRIBERS,
+)  # fmt: skip
 QUESTIONS: Final = (TOTALS, DECILES)

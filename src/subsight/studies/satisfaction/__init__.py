@@ -9,7 +9,7 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.answers import Answer
-from subsight.studies import Inputs, Question, charts, words
+from subsight.studies import SUBSCRIBERS, Inputs, Question, charts, words
 from subsight.studies.groups import group
 from subsight.studies.satisfaction import regressions, service
 from subsight.studies.satisfaction.service import (
@@ -173,13 +173,12 @@ def _top(inputs: Inputs) -> Answer:
         f"There are only {words.plural(len(rows), 'subscriber')} with a satisfaction score.",
         "A large distance may also come from being worse than the worst centroid: of these "
         f"{len(rows)}, {worse[0] or 'none'} have an engagement index of 0, {worse[1] or 'none'} an "
-        f"experience index of 0, and {below or 'none'} a satisfaction index below the median of all "
-        "subscribers.",
+        f"experience index of 0, and {below or 'none'} a satisfaction index below the median.",
     )  # fmt: skip
     facts = {"subscriber_count": len(rows), "below_median_index_count": below,
              "engagement_index_0_count": worse[0], "experience_index_0_count": worse[1]}  # fmt: skip
     notes = ("ties go to the smaller unkeyed hash of the identifier.",
-             "lower_index_share: share of all subscribers whose satisfaction index is lower.")  # fmt: skip
+             "lower_index_share: share of subscribers whose satisfaction index is lower.")  # fmt: skip
     return Answer(q.id, q.text, rows, reading, facts=facts, ranks_subscribers=True, notes=notes)
 
 
@@ -276,10 +275,14 @@ def _versus(verdict: str) -> str:
 
 QUESTIONS: Final = (
     Question("satisfaction.definition", "From which centroids are the scores measured?", _definition),
-    Question("satisfaction.distribution", "How are the scores and indices distributed?", _distribution),
-    Question("satisfaction.top", "Who are the ten subscribers with the largest satisfaction score?", _top),
-    Question("satisfaction.score_and_index", "Does a high score mean a good experience?", _score_and_index),
-    Question("satisfaction.clusters", "How do the two satisfaction clusters differ?", _clusters),
+    Question("satisfaction.distribution", "How are the scores and indices distributed?", _distribution,
+             SUBSCRIBERS),
+    Question("satisfaction.top", "Who are the ten subscribers with the largest satisfaction score?", _top,
+             SUBSCRIBERS),
+    Question("satisfaction.score_and_index", "Does a high score mean a good experience?", _score_and_index,
+             SUBSCRIBERS),
+    Question("satisfaction.clusters", "How do the two satisfaction clusters differ?", _clusters,
+             SUBSCRIBERS),
     *regressions.QUESTIONS,
     *service.QUESTIONS,
 )  # fmt: skip

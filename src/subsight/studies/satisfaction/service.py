@@ -10,7 +10,7 @@ import narwhals as nw
 
 from subsight.answers import Answer
 from subsight.store import Frame
-from subsight.studies import Inputs, Question, charts, words
+from subsight.studies import SUBSCRIBERS, Inputs, Question, charts, words
 from subsight.studies.groups import group, moments, pooled, whole_share, without
 from subsight.studies.words import Group
 
@@ -205,9 +205,7 @@ def _retention(inputs: Inputs) -> Answer:
             f"with {_share(row['volume_share'])} of the volume, mean satisfaction index "
             f"{row['mean_satisfaction_index']:.3g}, experience index {row['mean_experience_index']:.3g}."
         )
-    reading.append(
-        f"{_share(everyone.mean)} of all subscribers have one session only: little to judge them by."
-    )
+    reading.append(f"{_share(everyone.mean)} of subscribers have one session only: little to judge them by.")
     notes = (
         "each group against all others: higher risk where satisfaction score and index and experience index "
         "are clearly lower or not clearly different, lower risk where higher, undecided where they disagree.",
@@ -236,6 +234,8 @@ def _stake(label: str, seen: Sequence[Mapping[str, Any]], column: str, value: in
 
 def _risk(sides: Mapping[str, tuple[Group, Group]]) -> str:
     """A guess against all others: the measures that differ clearly have to agree."""
+    if not any(rest.count for _, rest in sides.values()):
+        return "risk undecided, there is nobody to compare with"
     clear = {words.compare(*pair) for pair in sides.values()} - {"no clear difference"}
     if len(clear) > 1:
         return "risk undecided, the measures disagree"
@@ -252,8 +252,11 @@ _JUDGED: Final = ("satisfaction_score", "satisfaction_index", "experience_index"
 _STAKE: Final = (*_JUDGED, "total_bytes", "single")
 
 QUESTIONS: Final = (
-    Question("satisfaction.served", "Are the most engaged served as well as the others?", _served),
-    Question("satisfaction.service_levels", "How many subscribers miss service levels?", _service_levels),
-    Question("satisfaction.retention", "Which groups may be at risk of leaving (hypothesis)?", _retention),
+    Question("satisfaction.served", "Are the most engaged served as well as the others?", _served,
+             SUBSCRIBERS),
+    Question("satisfaction.service_levels", "How many subscribers miss service levels?", _service_levels,
+             SUBSCRIBERS),
+    Question("satisfaction.retention", "Which groups may be at risk of leaving (hypothesis)?", _retention,
+             SUBSCRIBERS),
 )  # fmt: skip
 _QUESTIONS: Final = {question.id.partition(".")[2]: question for question in QUESTIONS}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from subsight.answers import Answer
-from subsight.studies import charts, words
+from subsight.studies import SUBSCRIBERS, charts, words
 from subsight.studies.groups import percent, proportion, whole_share
 from subsight.studies.segments.members import (
     SegmentInputs,
@@ -127,4 +127,4 @@ def _how_made(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-QUESTIONS: Final = (SegmentQuestion("segments.overview", _TEXT["overview"], _overview),)
+QUESTIONS: Final = (SegmentQuestion("segments.overview", _TEXT["overview"], _overview, SUBSCRIBERS),)

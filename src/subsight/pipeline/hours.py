@@ -1,0 +1,56 @@
+"""What filters by time and place read: sessions summed by hour, and by hour and cell, at publish."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import narwhals as nw
+
+from subsight.contracts import Contract
+from subsight.store import Frame, Store
+
+__all__ = ["tables"]
+
+_HOUR: Final = ("local_date", "local_hour")
+_CELL: Final = (*_HOUR, "cell_id")
+_PERSON: Final = "subscriber_hash"
+
+
+def tables(store: Store, sessions: Frame, contract: Contract) -> dict[str, Frame]:
+    """`usage_hours` and `usage_cells`: one row per local date and hour, and per cell in it.
+
+    Each has `session_count, subscriber_count, dl_bytes, ul_bytes`, and per application `app_{slug}_dl_bytes,
+    app_{slug}_ul_bytes` and `app_{slug}_subscriber_count`: those with any downlink. Sessions whose start is
+    unknown are left out; `cell_id` is null where it is. Subscribers are counted once in a row, so several
+    rows' counts do not add up.
+    """
+    slugs = [app.slug for app in contract.applications]
+    volumes = [
+        "dl_bytes",
+        "ul_bytes",
+        *(f"app_{slug}_{side}_bytes" for slug in slugs for side in ("dl", "ul")),
+    ]
+    timed = sessions.filter(~nw.col("local_date").is_null(), ~nw.col("local_hour").is_null())
+    # By subscriber first: counts of several columns' distinct subscribers would take one pass each.
+    own = timed.group_by(*_CELL, _PERSON).agg(session_count=nw.len(), **_sums(volumes))
+    own = store.keep(own)
+    whole = own.group_by(*_HOUR, _PERSON).agg(**_sums(["session_count", *volumes]))
+    return {
+        "usage_hours": _counted(whole, _HOUR, slugs, volumes),
+        "usage_cells": _counted(own, _CELL, slugs, volumes),
+    }
+
+
+def _sums(names: list[str]) -> dict[str, Any]:
+    return {name: nw.col(name).cast(nw.Float64).fill_null(0.0).sum() for name in names}
+
+
+def _counted(own: Frame, by: tuple[str, ...], slugs: list[str], volumes: list[str]) -> Frame:
+    downlink = {slug: nw.col(f"app_{slug}_dl_bytes") for slug in slugs}
+    users = {
+        f"app_{slug}_subscriber_count": nw.when(volume > 0).then(1.0).otherwise(0.0).sum()
+        for slug, volume in downlink.items()
+    }
+    counted = own.group_by(*by).agg(subscriber_count=nw.len(), **users, **_sums(["session_count", *volumes]))
+    numbers = ("session_count", "subscriber_count", *volumes, *users)
+    return counted.select(*by, **{name: nw.col(name).cast(nw.Int64) for name in numbers})
