@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import narwhals as nw
 
-from subsight.errors import FilterError
+from subsight.errors import FilterError, WorkspaceError
 from subsight.models import fitting
 from subsight.results import Results
 from subsight.store import Frame, Store, open_store
@@ -158,6 +158,14 @@ def _profiles(store: Store, results: Results) -> Frame:
             do="run sessions, or look without a filter",
         )
     scores = [name for name in ("satisfaction",) if name in results.tables()]
+    counts = {results.manifest["tables"][name]["rows"] for name in ("profiles", *scores)}
+    if len(counts) > 1:
+        raise WorkspaceError(
+            f"the tables of {results.folder} do not belong together",
+            found=f"{' and '.join(f'{count:,}' for count in sorted(counts))} rows",
+            expected="profiles and satisfaction of the same subscribers",
+            do="run again",
+        )
     paths = [results.path(name) for name in ("profiles", *scores)]
     frame = store.beside(paths, "subscriber_id", "subscriber_hash")
     # Published are they where satisfaction could be scored; else what there is follows from the fit records.

@@ -69,7 +69,7 @@ def compute(
         profiles = profile(store, sessions, contract)
         quality = _quality(store, batches, ingested, everything, settings)
     with clock.stage("hours"):
-        summed = {name: store.keep(rows) for name, rows in hours.tables(store, sessions, contract).items()}
+        summed = hours.tables(store, sessions, contract)
     earlier = carried_answers(earlier_run(context.workspace), wanted)
     base = Inputs(store, sessions, profiles, contract, settings, treated, {}, quality, earlier)
     with ThreadPoolExecutor(1) as background:

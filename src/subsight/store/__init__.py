@@ -226,7 +226,8 @@ class Store(ABC):
         first, *others = (self.read([path]) for path in paths)
         for other in others:
             first = first.join(other, on=by, how="left")
-        placed = first.with_columns(**{place: nw.lit(1).cum_sum().over(order_by=by)})
+        placed = first.with_columns(**{place: nw.lit(1.0)})
+        placed = placed.with_columns(nw.col(place).cum_sum().over(order_by=by))
         return placed.with_columns(nw.col(place).cast(nw.Int64))
 
     @abstractmethod

@@ -189,8 +189,8 @@ def application_deciles(inputs: Inputs) -> Answer:
         group_size="subscriber_count",
         notes=(
             "Decile 10 holds the tenth of subscribers with most data; ties break by subscriber hash. The "
-            "reading compares subscribers' own shares of data per application, the chart shows shares of all "
-            f"data of a class. {_RAW}",
+            "reading compares subscribers' own shares of data per application, the chart shows shares of a "
+            f"class's whole data. {_RAW}",
         ),
     )
 
