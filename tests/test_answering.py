@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -142,6 +143,22 @@ def test_an_answer_is_that_of_a_run_over_those_subscribers(base: Path, subset: S
     last = -1 if question == "engagement.top_subscribers" else None
     assert found.reading[1:][:last] == own.reading[:last]
     assert (found.chart, found.group_size) == (own.chart, own.group_size)
+
+
+def test_segments_of_other_people_than_the_profiles_are_joined(base: Path, tmp_path: Path) -> None:
+    """Such as those of a table of subscribers: who has no segment is in none."""
+    shutil.copytree(base, tmp_path / "run")
+    name = _commonest(base, "segments", "segment_name")
+    path = tmp_path / "run" / "tables" / "segments.parquet"
+    table = pq.read_table(path)
+    first = pc.index(table["segment_name"], name).as_py()
+    pq.write_table(pa.concat_tables([table.slice(0, first), table.slice(first + 1)]), path)
+    count = sum(one == name for (one,) in _column(base, "segments", "segment_name"))
+    for run, left in ((base, count), (tmp_path / "run", count - 1)):
+        for question in ("satisfaction.top", "segments.overview"):
+            found = pipeline.answer(run, question, Filters(segments=(name,)))
+            assert found.reading[0].startswith(f"Only {left:,} subscribers are looked at: segment {name}.")
+            assert "segment_name" not in found.columns or question == "segments.overview"
 
 
 def test_which_questions_can_be_filtered_by_what() -> None:

@@ -26,7 +26,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_rows_of_one_key_stand_side_by_side(store: Store, paths: list[Path]) -> None:
-    frame = store.beside(paths, "key", "place")
+    frame = store.beside(dict.fromkeys(paths, ()), "key", "place")
     assert sorted(frame.collect_schema().names()) == ["a b", "key", "place", "twice"]
     right = (nw.col("twice") == nw.col("a b") * 2) & (nw.col("place") == nw.col("a b") + 1)
     held = nw.when(right).then(1.0).otherwise(0.0).sum()
@@ -36,13 +36,33 @@ def test_rows_of_one_key_stand_side_by_side(store: Store, paths: list[Path]) -> 
 
 
 def test_one_file_alone_is_numbered(store: Store, paths: list[Path]) -> None:
-    rows = store.rows(store.beside(paths[:1], "key", "place").sort("key").head(2))
+    rows = store.rows(store.beside({paths[0]: ()}, "key", "place").sort("key").head(2))
     assert [(row["a b"], row["place"]) for row in rows] == [(0, 1), (1, 2)]
+
+
+def test_files_of_other_keys_are_not_beside_each_other(
+    store: Store, paths: list[Path], tmp_path: Path
+) -> None:
+    def keyed(name: str, keys: list[str]) -> Path:
+        pq.write_table(pa.table({"key": keys}), tmp_path / name)
+        return tmp_path / name
+
+    three = keyed("three", ["a", "b", "c"])
+    assert store.are_beside(paths[0], paths[1], "key")
+    assert store.are_beside(three, keyed("same", ["a", "b", "c"]), "key")
+    for others in (["a", "b"], ["a", "b", "c", "d"], ["a", "b", "d"], ["b", "c", "d"], []):
+        assert not store.are_beside(three, keyed("other", others), "key")
+        assert not store.are_beside(tmp_path / "other", three, "key")
 
 
 def test_an_engine_puts_beside_what_a_join_would(duck: Store, paths: list[Path]) -> None:
     found, joined = (
-        duck.rows(beside(paths, "key", "place").sort("key").head(1000).select("key", "a b", "twice", "place"))
+        duck.rows(
+            beside({paths[0]: (), paths[1]: ["twice"]}, "key", "place")
+            .sort("key")
+            .head(1000)
+            .select("key", "a b", "twice", "place")
+        )
         for beside in (duck.beside, lambda *given: Store.beside(duck, *given))
     )
     assert found == joined

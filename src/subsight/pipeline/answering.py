@@ -112,7 +112,7 @@ def _of_segments(
         members = members.filter(nw.col("segment_name").is_in(list(filters.segments)))
     if others.kinds():
         chosen = people(store, results, others).select("subscriber_id")
-        members = members.join(chosen, on="subscriber_id", how="inner")
+        members = store.keep(members.join(chosen, on="subscriber_id", how="inner"))
     scope = _scope(store, results, members, filters)
     record = results.models()["segments"]
     return question.answer(SegmentInputs(store, members, record, _settings(results))), scope

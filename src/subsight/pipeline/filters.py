@@ -16,7 +16,7 @@ from subsight.results import Results
 from subsight.store import Frame, Store, open_store
 from subsight.studies import KINDS
 
-__all__ = ["Choice", "Filters", "check", "choices", "choosing", "people"]
+__all__ = ["Choice", "Filters", "check", "choices", "people"]
 
 _MOST_CHOICES: Final = 200
 _MOST_SAID: Final = 5
@@ -141,16 +141,18 @@ def people(store: Store, results: Results, filters: Filters) -> Frame:
     Raises:
         FilterError: a value is unknown, or the run has nothing to filter by it.
     """
-    profiles = _profiles(store, results)
+    divided = filters.segments and "segments" in results.tables()
+    profiles = _profiles(store, results, results.path("segments") if divided else None)
     kinds = profiles.collect_schema().names()
     for kind in filters.kinds():
         if kind != "segment" and _COLUMNS[kind] not in kinds:
             raise _lacking(kind)
         check(store, filters, kind, _segments(store, results) if kind == "segment" else profiles)
-    return choosing(store, results, profiles, filters)
+    return _choosing(store, results, profiles, filters)
 
 
-def _profiles(store: Store, results: Results) -> Frame:
+def _profiles(store: Store, results: Results, named: Path | None = None) -> Frame:
+    """Profiles with scores; with `segment_name`, where those named in that table are the same subscribers."""
     if "profiles" not in results.tables():
         raise FilterError(
             "the run has no profiles, so subscribers cannot be chosen",
@@ -166,8 +168,10 @@ def _profiles(store: Store, results: Results) -> Frame:
             expected="profiles and satisfaction of the same subscribers",
             do="run again",
         )
-    paths = [results.path(name) for name in ("profiles", *scores)]
-    frame = store.beside(paths, "subscriber_id", "subscriber_hash")
+    files: dict[Path, Sequence[str]] = {results.path(name): () for name in ("profiles", *scores)}
+    if named and store.are_beside(results.path("profiles"), named, "subscriber_id"):
+        files[named] = ("segment_name",)
+    frame = store.beside(files, "subscriber_id", "subscriber_hash")
     # Published are they where satisfaction could be scored; else what there is follows from the fit records.
     return frame if scores else fitting.score(frame, results.models())
 
@@ -182,16 +186,20 @@ def _lacking(kind: str) -> FilterError:
     return FilterError(f"the run has no {kind.replace('_', ' ')} to filter by", do="leave the filter out")
 
 
-def choosing(store: Store, results: Results, frame: Frame, filters: Filters) -> Frame:
+def _choosing(store: Store, results: Results, frame: Frame, filters: Filters) -> Frame:
     """Those of a frame with profiles whom the filters leave; values that nobody has leave nobody."""
     for kind in filters.kinds():
-        values, column = list(filters.values(kind)), nw.col(_COLUMNS[kind])
-        if kind == "segment":
-            chosen = _segments(store, results).filter(column.is_in(values)).select("subscriber_id")
-            frame = frame.join(chosen, on="subscriber_id", how="inner")
-        else:
-            frame = frame.filter(column.is_in(values))
-    return frame
+        if kind != "segment":
+            frame = frame.filter(nw.col(_COLUMNS[kind]).is_in(list(filters.values(kind))))
+    if not filters.segments:
+        return frame
+    is_chosen = nw.col("segment_name").is_in(list(filters.segments))
+    if "segment_name" in frame.collect_schema().names():
+        return frame.filter(is_chosen).drop("segment_name")
+    named = _segments(store, results).filter(is_chosen).select("subscriber_id")
+    places = frame.select("subscriber_id", "subscriber_hash").join(named, on="subscriber_id", how="inner")
+    # Kept, as every question that a study asks would find them again.
+    return frame.join(store.keep(places.select("subscriber_hash")), on="subscriber_hash", how="inner")
 
 
 def check(store: Store, filters: Filters, kind: str, frame: Frame, column: str | None = None) -> None:

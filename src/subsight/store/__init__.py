@@ -218,17 +218,28 @@ class Store(ABC):
     def read(self, paths: Sequence[Path]) -> Frame:
         """The rows of Parquet files that share a schema; columns that some lack are null there."""
 
-    def beside(self, paths: Sequence[Path], by: str, place: str) -> Frame:
+    def beside(self, files: Mapping[Path, Sequence[str]], by: str, place: str) -> Frame:
         """The rows of Parquet files, side by side, that hold the same keys `by` in rising order, each once.
 
-        `place` is a column that numbers them from 1, in that order.
+        Of each file the columns that are named, beside the key, or all where none are. `place` is a column
+        that numbers the rows from 1, in that order.
         """
-        first, *others = (self.read([path]) for path in paths)
+        first, *others = (
+            self.read([path]).select(by, *columns) if columns else self.read([path])
+            for path, columns in files.items()
+        )
         for other in others:
             first = first.join(other, on=by, how="left")
         placed = first.with_columns(**{place: nw.lit(1.0)})
         placed = placed.with_columns(nw.col(place).cum_sum().over(order_by=by))
         return placed.with_columns(nw.col(place).cast(nw.Int64))
+
+    def are_beside(self, one: Path, other: Path, by: str) -> bool:
+        """Whether two Parquet files in rising order of `by`, each value once, hold the same values of it."""
+        frames = [self.read([path]).select(by) for path in (one, other)]
+        both = frames[0].join(frames[1], on=by, how="inner")
+        counts = {self.row(frame.select(count=nw.len()))["count"] for frame in (*frames, both)}
+        return len(counts) == 1
 
     @abstractmethod
     def read_csv(self, path: Path, columns: int, csv: CsvFormat) -> Frame:
