@@ -357,15 +357,47 @@ def export(
         tables.print_evidence(evidence)
 
 
-@app.command(epilog="Example: subsight report tellco --output tellco.html")
+@app.command(epilog="Example: subsight report tellco --format pptx --studies engagement,experience")
 def report(
     workspace: WorkspaceArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
-        "report.html"
-    ),
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; report.FORMAT without it.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", "-f", help="html, pptx or pdf; without it by the file's name.")
+    ] = None,
+    studies: Annotated[str | None, typer.Option(help="Only these, comma-separated.")] = None,
+    template: Annotated[Path | None, typer.Option(help="Slides: a .pptx whose layouts are used.")] = None,
+    all_answers: Annotated[
+        bool, typer.Option("--all-answers", help="Slides: every answer, not each study's key ones.")
+    ] = False,
 ) -> None:
-    """Write the current run's report: one HTML file that needs nothing else."""
-    print(_insight(workspace).report(output))
+    """Write the current run's report: one HTML file that needs nothing else, slides, or a PDF."""
+    chosen = None if studies is None else [study.strip() for study in studies.split(",")]
+    target = _report_file(output, form)
+    if target.suffix != ".pptx" and (template or all_answers):
+        raise ConfigurationError(
+            "--template and --all-answers are of slides", found=str(target), do="add --format pptx"
+        )
+    written = _insight(workspace).report(target, studies=chosen, template=template, all_answers=all_answers)
+    print(written)
+
+
+def _report_file(output: Path | None, form: str | None) -> Path:
+    """The file to write; its name and the format must not say two things."""
+    known = ("html", "pptx", "pdf")
+    said = output.suffix.lstrip(".").lower() if output else ""
+    form = form or (said if said in known else "html")
+    if form not in known:
+        raise ConfigurationError("the format is unknown", found=form, expected=", ".join(known))
+    if output is None:
+        return Path(f"report.{form}")
+    if form != said and (form != "html" or said in known):
+        raise ConfigurationError(
+            "the file's name says another format", found=f"--format {form} --output {output}",
+            do=f"name it {output.with_suffix(f'.{form}')}",
+        )  # fmt: skip
+    return output.with_suffix(f".{form}") if said in known else output
 
 
 @app.command(epilog="Example: subsight runs tellco")

@@ -177,13 +177,26 @@ class Insight:
         """Profiles scored by the current run's models (see `pipeline.score`)."""
         return pipeline.score(self.workspace, profiles, self.settings)
 
-    def report(self, output: Path | str) -> Path:
-        """Writes the current run's report to a file.
+    def report(
+        self,
+        output: Path | str,
+        *,
+        studies: Iterable[str] | None = None,
+        template: Path | str | None = None,
+        all_answers: bool = False,
+    ) -> Path:
+        """Writes the current run's report to a file: HTML, or by its suffix slides (.pptx) or PDF (.pdf).
+
+        `studies` limits it to some. Slides show each study's key answers or `all_answers`, and use the
+        layouts and colours of a `template` (.pptx).
 
         Raises:
+            NotFoundError: the run has no study of that name.
+            ConfigurationError: an extra that the format needs is not installed, or the template cannot
+                be used.
             StorageError: it cannot be written there.
         """
-        from subsight.surfaces import report
+        from subsight.surfaces import report, slides
 
         target = Path(output)
         if target.is_dir() or not target.parent.is_dir():
@@ -194,7 +207,12 @@ class Insight:
                 expected="the name of a file in a directory that exists",
                 do="name another place",
             )
-        report.write(self.workspace.run(), target)
+        chosen = None if studies is None else list(studies)
+        if target.suffix == ".pptx":
+            pattern = None if template is None else Path(template)
+            slides.write(self.workspace.run(), target, chosen, pattern, all_answers=all_answers)
+        else:
+            report.write(self.workspace.run(), target, studies=chosen)
         return target
 
     def export(

@@ -84,8 +84,7 @@ def chart(answer: Answer) -> TopLevelMixin:
             found="no rows" if not answer.rows else "an answer that is told by its table",
             do="show the answer itself",
         )
-    from subsight.surfaces.report.palette import palette
+    from subsight.surfaces.report.palette import on_paper
     from subsight.surfaces.report.rendering import coloured, dress
 
-    light = {name: colour for name, (colour, _) in palette().items()}
-    return altair.Chart.from_dict(coloured(dress(answer.chart, answer.rows), light))
+    return altair.Chart.from_dict(coloured(dress(answer.chart, answer.rows), on_paper()))

@@ -1,10 +1,11 @@
-"""The report: a run as one HTML file that needs no network, no script and no other file."""
+"""The report: a run as one HTML file that needs no network, script or other file, or printed as PDF."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -81,27 +82,35 @@ class Drawing:
         return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
 
 
-def write(run: Path, output: Path, drawing: Drawing | None = None) -> None:
+def write(
+    run: Path, output: Path, drawing: Drawing | None = None, studies: Sequence[str] | None = None
+) -> None:
     """Writes the report of a run, all of it or none.
 
     Args:
         run: a run's folder with its manifest, answers, quality and models.
-        output: the HTML file.
+        output: the file; HTML, or PDF where its name ends in `.pdf`.
         drawing: charts that were begun already.
+        studies: only these, beside what was found with the data.
 
     Raises:
-        NotFoundError: the folder holds no run.
+        NotFoundError: the folder holds no run, or the run no such study.
+        ConfigurationError: what makes a PDF is not installed.
         WorkspaceError: a part of the run cannot be read.
         StorageError: the file cannot be written.
     """
     from subsight.errors import StorageError
+    from subsight.surfaces.report import pdf
     from subsight.surfaces.report.page import page
 
     results = Results(run)
+    as_pdf = output.suffix == ".pdf"
+    if as_pdf:
+        pdf.required()  # said before seconds of drawing
     with nullcontext(drawing) if drawing else Drawing(results.minimum_group) as charts:
-        html = page(results, charts)
+        html = page(results, charts, studies)
     try:
-        write_atomically(output, html)
+        write_atomically(output, pdf.printed(html) if as_pdf else html)
     except OSError as error:
         raise StorageError(
             f"{output} cannot be written", found=str(error), do="free disk space or name another place"

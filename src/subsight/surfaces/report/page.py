@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from subsight.results import Answer, Results, respectful
+from subsight.surfaces.report.definitions import definitions, terms
 from subsight.surfaces.report.tables import Table, table
-from subsight.surfaces.report.words import named, phrase, sentence, spelled, unit_label
+from subsight.surfaces.report.words import named, phrase, sentence
 from subsight.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from subsight.surfaces.report import Drawing
 
-__all__ = ["data_quality", "environment", "headlines", "page", "title"]
+__all__ = ["Section", "data_quality", "environment", "headlines", "page", "sections", "title"]
 
 _ORDER: Final = ("memo", "overview", "engagement", "experience", "satisfaction", "segments")
 _TITLES: Final = {
@@ -51,25 +52,24 @@ class Model:
     caption: str
 
 
-def page(results: Results, drawing: Drawing) -> str:
-    """The report of a run as HTML."""
+def page(results: Results, drawing: Drawing, studies: Sequence[str] | None = None) -> str:
+    """The report of a run as HTML, of all its studies or of some (see `sections`)."""
     from markupsafe import Markup
 
-    sections = [_section(results, study) for study in _ordered(results.studies())]
-    sections += _monitoring(results)
-    inputs = data_quality(results)
-    answers = [answer for section in [*sections, inputs] for answer in section.answers]
+    shown, inputs = sections(results, studies), data_quality(results)
+    answers = [answer for section in [*shown, inputs] for answer in section.answers]
     for answer in answers:
         drawing.begin(answer)
     known = frozenset(answer.id for answer in answers)
     tables = {answer.id: table(answer.rows, known, group_size=answer.group_size) for answer in answers}
-    models = [_model(name, record) for name, record in results.models().items()]
+    models = [] if studies else [_model(name, record) for name, record in results.models().items()]
     template = environment(__package__, known).get_template("report.html.jinja")
     charts = {answer.id: Markup(svg) for answer in answers if (svg := drawing.result(answer))}
     html = template.render(
-        manifest=results.manifest, quality=results.quality, sections=sections, inputs=inputs, tables=tables,
-        charts=charts, models=models, headlines=headlines(results), definitions=_definitions(results),
-        minimum=results.minimum_group, open_rows=_OPEN_ROWS, long=_LONG,
+        manifest=results.manifest, quality=results.quality, sections=shown, inputs=inputs, tables=tables,
+        charts=charts, models=models, headlines=headlines(results, {section.id for section in shown}),
+        definitions=definitions(results), terms=terms(results), minimum=results.minimum_group,
+        open_rows=_OPEN_ROWS, long=_LONG,
     )  # fmt: skip
     return html.lstrip()  # nothing may stand before the document type
 
@@ -103,6 +103,19 @@ def environment(package: str, known: Collection[str]) -> Environment:
     return made
 
 
+def sections(results: Results, studies: Sequence[str] | None = None) -> list[Section]:
+    """The run's studies in the report's order, then the models in service; or only the studies named.
+
+    Raises:
+        NotFoundError: the run holds no study of that name.
+    """
+    if studies:
+        for study in studies:
+            results.answers(study)
+        return [_section(results, study) for study in _ordered(list(dict.fromkeys(studies)))]
+    return [*(_section(results, study) for study in _ordered(results.studies())), *_monitoring(results)]
+
+
 def _ordered(studies: Sequence[str]) -> list[str]:
     return [study for study in _ORDER if study in studies] + [s for s in studies if s not in _ORDER]
 
@@ -131,19 +144,19 @@ def _monitoring(results: Results) -> list[Section]:
 
 def data_quality(results: Results) -> Section:
     """What ingest found, in the form of answers, so that it is shown like one."""
-    quality = results.quality
+    found = results.quality
     answers = [
         Answer(
             "inputs.findings", "What was found wrong with the data, and what was done about it?",
             # With the unit: a duration in seconds and one in milliseconds are two columns.
-            [{**row, "column": named(row["column"] or "–")} for row in quality.get("findings") or ()],
-            (f"{_counted(len(quality.get('findings') or ()), 'finding')}.",),
+            [{**row, "column": named(row["column"] or "–")} for row in found.get("findings") or ()],
+            (f"{_counted(len(found.get('findings') or ()), 'finding')}.",),
         ),
         Answer(
-            "inputs.rejects", "Which records were rejected, and why?", quality.get("rejects") or [],
-            (_rejected(quality),),
+            "inputs.rejects", "Which records were rejected, and why?", found.get("rejects") or [],
+            (_rejected(found),),
         ),
-        *([_coverage(quality)] if "coverage" in quality else []),
+        *([_coverage(found)] if "coverage" in found else []),
     ]  # fmt: skip
     return Section("quality", "Data quality", answers)
 
@@ -203,52 +216,23 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{span}."
 
 
-def headlines(results: Results) -> list[tuple[str, str, str]]:
-    """Headline numbers: words, value, and the section that the number can be traced to."""
-    quality, tables = results.quality, results.manifest["tables"]
-    found = [("Records read", f"{quality['records']:,}", "quality")]
-    found.append(("Records accepted", f"{quality['accepted']:,}", "quality"))
-    found.append(("Records rejected", f"{quality['rejected']:,}", "inputs.rejects"))
-    without = quality.get("without_subscriber_count")
+def headlines(results: Results, shown: Collection[str] | None = None) -> list[tuple[str, str, str]]:
+    """Headline numbers: words, value, and the section, of those shown, that the number can be traced to."""
+    counts, tables = results.quality, results.manifest["tables"]
+    found = [("Records read", f"{counts['records']:,}", "quality")]
+    found.append(("Records accepted", f"{counts['accepted']:,}", "quality"))
+    found.append(("Records rejected", f"{counts['rejected']:,}", "inputs.rejects"))
+    without = counts.get("without_subscriber_count")
     if without is not None:
         found.append(("Without subscriber", f"{without:,}", "quality"))
     if "profiles" in tables:
         found.append(("Subscribers", f"{tables['profiles']['rows']:,}", "run"))
-    if "segments" in tables:
+    if "segments" in tables and (shown is None or "segments" in shown):
         names = results.models()["segments"]["names"]
         found.append(("Segments", f"{len(names)}", "segments"))
-    if "coverage" in quality:
-        found.append(("Days covered", f"{len(quality['coverage'] or ()):,}", "inputs.coverage"))
+    if "coverage" in counts:
+        found.append(("Days covered", f"{len(counts['coverage'] or ()):,}", "inputs.coverage"))
     return found
-
-
-@dataclass(frozen=True)
-class Defined:
-    """A table that was read: what a row is, and name, words, unit and meaning of its columns."""
-
-    name: str
-    row: str
-    columns: Sequence[tuple[str, str, str, str]]
-
-
-def _definitions(results: Results) -> list[Defined]:
-    """Every table that the run was made from; a family of columns stands for its applications."""
-    return [
-        Defined(
-            contract.name,
-            contract.row,
-            [
-                (
-                    column.name,
-                    sentence(phrase(column.name.replace("{slug}", "each_application"))),
-                    unit_label(column.name) or "",
-                    spelled(column.meaning.format(name="an application’s")),
-                )
-                for column in contract
-            ],
-        )
-        for contract in results.definitions()
-    ]
 
 
 def _model(name: str, record: Mapping[str, Any]) -> Model:

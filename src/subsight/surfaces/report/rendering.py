@@ -15,9 +15,20 @@ from html import escape
 from typing import Any, Final
 
 from subsight.results import Answer
+from subsight.surfaces.report.palette import on_paper
 from subsight.surfaces.report.words import column_unit, is_name, named, phrase, spelled
 
-__all__ = ["WIDTH", "coloured", "dress", "dressed", "spec"]
+__all__ = [
+    "DIVERGING",
+    "SEQUENTIAL",
+    "WIDTH",
+    "axis_title",
+    "coloured",
+    "dress",
+    "dressed",
+    "resolved",
+    "spec",
+]
 
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
@@ -33,8 +44,8 @@ _VARIABLES: Final = {
 }  # fmt: skip
 
 # Cells keep their dark labels in both colour schemes, so neither end of a scale is dark.
-_SEQUENTIAL: Final = ["#eaf2fb", "#a9cdf0", "#63a6e0"]
-_DIVERGING: Final = ["#e8934a", "#f6f4ef", "#63a6e0"]
+SEQUENTIAL: Final = ["#eaf2fb", "#a9cdf0", "#63a6e0"]
+DIVERGING: Final = ["#e8934a", "#f6f4ef", "#63a6e0"]
 
 _FONT: Final = "Arial, Liberation Sans, sans-serif"
 _TEXT: Final = 13
@@ -213,7 +224,7 @@ def _dress_encoding(channel: str, encoding: Any, rows: Rows) -> None:
     kind = encoding.get("type")
     given = encoding.get("title")
     if isinstance(given, str):
-        encoding["title"] = _title(encoding["field"], given)
+        encoding["title"] = axis_title(encoding["field"], given)
     positional = channel in ("x", "y")
     if kind == "temporal":
         # Dates are UTC midnights: drawn in local time they would move to the day before.
@@ -239,11 +250,11 @@ def _dress_encoding(channel: str, encoding: Any, rows: Rows) -> None:
     if channel == "color" and "scheme" in encoding.get("scale", {}):
         scale = encoding["scale"]
         del scale["scheme"]
-        scale |= {"range": _DIVERGING if "domainMid" in scale else _SEQUENTIAL, "interpolate": "rgb"}
+        scale |= {"range": DIVERGING if "domainMid" in scale else SEQUENTIAL, "interpolate": "rgb"}
         encoding.setdefault("legend", {"labelExpr": _number(encoding["field"])})
 
 
-def _title(field: str, given: str) -> str | None:
+def axis_title(field: str, given: str) -> str | None:
     """The title of an axis or a legend: in words, and without the unit where each label has it."""
     stem, _, unit = given.partition(" (")
     said = spelled(given)
@@ -406,6 +417,8 @@ def _size_facets(spec: Spec, rows: Rows) -> None:
 
 
 _COLOUR: Final = re.compile("|".join(_VARIABLES))
+_VARIABLE: Final = re.compile(r"var\(--([a-z0-9-]+)\)")
+_DECLARED: Final = re.compile(r"--([a-z0-9-]+): (#[0-9a-f]{6})\b")
 _FONTS: Final = re.compile(r' font-family="[^"]*"')
 _DECIMALS: Final = re.compile(r"(\.\d\d)\d+(?=[^<>]*>)")
 _NAMES: Final = re.compile(r'(?<= id=")[^"]+')
@@ -428,3 +441,13 @@ def follow_page(svg: str, id: str, label: str) -> str:
         return svg
     start = f'<svg xmlns="http://www.w3.org/2000/svg" {opening[1]} {opening[2]}'
     return f'{start} role="img" aria-label="{escape(label)}">' + svg[opening.end() :]
+
+
+def resolved(svg: str) -> str:
+    """A drawing with the colours of paper in the place of stand-ins and of the page's variables.
+
+    For whoever reads no style sheet: a picture, or a renderer that knows no variable in an attribute.
+    """
+    colours = on_paper()
+    svg = _COLOUR.sub(lambda match: colours[_VARIABLES[match[0]]], svg)
+    return _VARIABLE.sub(lambda match: colours.get(match[1], match[0]), svg)

@@ -1,0 +1,57 @@
+"""The report as PDF: the same page, printed by its print style with numbers on its pages."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any, Final, NoReturn
+
+from subsight.errors import ConfigurationError
+from subsight.surfaces.report.rendering import resolved
+
+__all__ = ["printed", "required"]
+
+_SVG: Final = re.compile(r"<svg .*?</svg>", re.DOTALL)
+_STYLE: Final = "pdf.css"
+
+
+def required() -> Any:
+    """The library that prints.
+
+    Raises:
+        ConfigurationError: it, or what it needs of the system, is not installed; says how to install it.
+    """
+    try:
+        return importlib.import_module("weasyprint")
+    except ModuleNotFoundError as error:
+        found, do = f"no module {error.name}", "pip install 'subsight[pdf]'"
+    except OSError as error:  # it looks for the system's libraries when it is imported
+        found = str(error).splitlines()[0]
+        do = "apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
+    raise ConfigurationError(
+        "a report as PDF needs the extra `pdf` and Pango",
+        found=found,
+        expected="WeasyPrint, and of Debian libpango-1.0-0, libpangoft2-1.0-0 and libharfbuzz-subset0",
+        do=f"{do}, or print the HTML report from a browser",
+    )
+
+
+def printed(html: str) -> bytes:
+    """A report's page as PDF; what it prints is in the page, and nothing is fetched.
+
+    Raises:
+        ConfigurationError: see `required`.
+    """
+    from importlib.resources import files
+
+    weasyprint = required()
+    style = files(__package__).joinpath("templates", _STYLE).read_text(encoding="utf-8")
+    # Attributes of a drawing know no variables here.
+    page = _SVG.sub(lambda match: resolved(match[0]), html)
+    document = weasyprint.HTML(string=page, url_fetcher=_refuse)
+    pdf: bytes = document.write_pdf(stylesheets=[weasyprint.CSS(string=style)])
+    return pdf
+
+
+def _refuse(url: str, *_: Any, **__: Any) -> NoReturn:
+    raise ValueError(f"a report needs no other file, and {url} is not fetched")
