@@ -13,6 +13,7 @@ __all__ = ["printed", "required"]
 
 _SVG: Final = re.compile(r"<svg .*?</svg>", re.DOTALL)
 _STYLE: Final = "pdf.css"
+_FONT: Final = 'font-family="Arial, Liberation Sans, sans-serif"'
 
 
 def required() -> Any:
@@ -46,10 +47,11 @@ def printed(html: str) -> bytes:
 
     weasyprint = required()
     style = files(__package__).joinpath("templates", _STYLE).read_text(encoding="utf-8")
-    # Attributes of a drawing know no variables here.
-    page = _SVG.sub(lambda match: resolved(match[0]), html)
-    document = weasyprint.HTML(string=page, url_fetcher=_refuse)
-    pdf: bytes = document.write_pdf(stylesheets=[weasyprint.CSS(string=style)])
+    # A drawing knows neither variables nor the page's font here.
+    page = _SVG.sub(lambda match: resolved(match[0]).replace("<svg ", f"<svg {_FONT} ", 1), html)
+    # Behind the page's own style, which it changes.
+    page = page.replace("</head>", f"<style>{style}</style></head>", 1)
+    pdf: bytes = weasyprint.HTML(string=page, url_fetcher=_refuse).write_pdf()
     return pdf
 
 

@@ -16,9 +16,9 @@ from subsight.surfaces.report.page import Section, data_quality, headlines, sect
 from subsight.surfaces.report.palette import on_paper
 from subsight.surfaces.slides import choice, drawing, notes
 from subsight.surfaces.slides.forms import Form, form
-from subsight.surfaces.slides.heat import heat
+from subsight.surfaces.slides.heat import Heat, heat
 from subsight.surfaces.slides.sentences import clean, lines_of, message, shortened
-from subsight.surfaces.slides.tabular import Cut, cut, fitted
+from subsight.surfaces.slides.tabular import LINE, LISTED, Cut, cut, fitted
 from subsight.surfaces.slides.theme import Area, Theme, opened
 
 __all__ = ["deck"]
@@ -89,8 +89,10 @@ class _Writer:
             else drawing.text(slide, self.theme.room, [], size=_BODY, colour="muted")
         )
         frame.text = "\n".join(map(clean, lines))
+        _muted(frame, 16)
         if self.theme.is_ours:
-            _muted(frame, 16)
+            title = slide.shapes.title
+            drawing.rule(slide, Area(title.left, title.top + title.height + _GAP // 2, 1200000, 60000))
         self._unused(slide)
         notes.write(slide, notes.provenance(self.results))
 
@@ -108,7 +110,7 @@ class _Writer:
         if made and made.panels:
             said, left = self._charted(slide, made, rest, answer), _panels_out(made)
         elif heated:
-            said = self._heated(slide, heated, rest)
+            said, left = self._heated(slide, heated, rest)
         elif png:
             drawing.picture(slide, self._beside(slide, rest), png[0], title)
             said = "A picture: presentations have no native chart of this form."
@@ -151,7 +153,7 @@ class _Writer:
         start, page = 0, 1
         while start < len(rows):
             area = self.theme.room
-            found = fitted(heads, rows[start:], [False] * len(heads), area)
+            found = fitted(heads, rows[start:], [False] * len(heads), area, LISTED)
             more = page > 1 or found.rows_out
             slide = self._slide(f"{clean(title)} ({page})" if more else title)
             drawing.table(slide, area, found.heads, found.rows, found.numbers, found.widths)
@@ -184,6 +186,8 @@ class _Writer:
     def _slide(self, title: str) -> Any:
         slide = self.theme.deck.slides.add_slide(self.theme.content)
         slide.shapes.title.text = clean(title).replace(" %", "\u00a0%")  # a line never begins with it
+        for paragraph in slide.shapes.title.text_frame.paragraphs:
+            paragraph.font.size = self.theme.title_size * _POINT
         self._unused(slide)
         return slide
 
@@ -227,14 +231,18 @@ class _Writer:
         count = len(made.panels)
         return f"{count} native chart{'s' if count > 1 else ''} that can be edited: {made.panels[0].kind}."
 
-    def _heated(self, slide: Any, heated: Any, rest: Sequence[str]) -> str:
+    def _heated(self, slide: Any, heated: Heat, rest: Sequence[str]) -> tuple[str, str]:
         area = self._beside(slide, rest) if heated.is_narrow else self._above(slide, rest)
         numbers = [i > 0 for i in range(len(heated.heads))]
         first = max(len(row[0]) for row in heated.rows) + 3
         each = max(9, *(len(word) + 1 for head in heated.heads[1:] for word in head.split()))
         widths = [first, *[each] * (len(heated.heads) - 1)]
-        drawing.table(slide, area, heated.heads, heated.rows, numbers, widths, heated.fills)
-        return "A native table coloured by its values: presentations have no native heat map."
+        count = min(len(heated.rows), area.height // LINE - 2)
+        rows, fills = heated.rows[:count], heated.fills[:count]
+        drawing.table(slide, area, heated.heads, rows, numbers, widths, fills)
+        left = f"; {count} of {len(heated.rows)} rows shown" if count < len(heated.rows) else ""
+        said = "A native table coloured by its values: presentations have no native heat map."
+        return said, left
 
     def _tabled(self, slide: Any, answer: Answer, rest: Sequence[str]) -> tuple[str, Cut | None]:
         said = [row.get("line") or row.get("against_the_rest") for row in answer.rows]

@@ -12,7 +12,7 @@ from subsight.surfaces.slides.forms import Form, Panel
 from subsight.surfaces.slides.sentences import clean
 from subsight.surfaces.slides.theme import Area
 
-__all__ = ["LEAST", "Grid", "charts", "picture", "table", "text"]
+__all__ = ["LEAST", "Grid", "charts", "picture", "rule", "table", "text"]
 
 LEAST: Final = 12
 """Points of the smallest type."""
@@ -65,6 +65,16 @@ def _bullet(paragraph: Any, size: int) -> None:
     etree.SubElement(properties, name).set("char", "•")
 
 
+def rule(slide: Any, area: Area) -> None:
+    """A bar in the first of the theme's colours."""
+    from pptx.enum.shapes import MSO_SHAPE
+
+    shape = slide.shapes.add_shape(MSO_SHAPE.RECTANGLE, area.left, area.top, area.width, area.height)
+    shape.fill.solid()
+    _colour(shape.fill.fore_color, 0)
+    shape.line.fill.background()
+
+
 def charts(slide: Any, area: Area, form: Form, said: str) -> None:
     """The panels of a form side by side, in as many rows as they need; `said` is what they show."""
     count = len(form.panels)
@@ -107,13 +117,18 @@ def _most(panel: Panel) -> float:
     return max((abs(number) for number in numbers if number is not None), default=0)
 
 
+def _least(panel: Panel) -> float:
+    values = [value for series in panel.series.values() for value in series if value is not None]
+    return min(values, default=0)
+
+
 def _number(unit: str | None, most: float) -> tuple[float, str]:
     """How numbers of a unit are written: what they are divided by, and the spreadsheet's format.
 
     The format scales by thousands and leaves the numbers as they are; only seconds become hours or minutes.
     """
     if unit == "share":
-        return 1, "0%" if most >= 0.1 else "0.0%"
+        return 1, "0%" if most >= 0.1 else "0.0%" if most >= 0.01 else "0.00%"
     if unit == "s":
         return (3600, '#,##0.0" h"') if most >= 7200 else (60, '0.0" min"') if most >= 120 else (1, '0.#" s"')
     steps = _STEPS.get(unit or "")
@@ -180,6 +195,10 @@ def _axes(chart: Any, panel: Panel, number: str) -> None:
     up.visible = not labelled
     if up.has_major_gridlines:
         up.major_gridlines.format.line.color.rgb = line
+    if panel.kind in ("bar", "column", "histogram"):
+        if _least(panel) >= 0:
+            up.minimum_scale = 0  # a bar is as long as its number
+        _thinned(across, len(panel.categories))
     if panel.kind == "bar":
         across.reverse_order = True
         up.tick_label_position = XL_TICK_LABEL_POSITION.HIGH  # below, as the order is reversed
@@ -195,6 +214,16 @@ def _axes(chart: Any, panel: Panel, number: str) -> None:
     if panel.across_title:
         across.has_title = True
         _title(across.axis_title.text_frame, clean(panel.across_title))
+
+
+def _thinned(axis: Any, count: int) -> None:
+    """Leaves out labels where there are more than a small chart has room for."""
+    from lxml import etree
+
+    if axis._element.tag.endswith("catAx") and count > 2 * _LABELLED:
+        skip = etree.Element("{http://schemas.openxmlformats.org/drawingml/2006/chart}tickLblSkip")
+        skip.set("val", str(math.ceil(count / _LABELLED)))
+        axis._element.find("{*}noMultiLvlLbl").addprevious(skip)
 
 
 def _title(frame: Any, words: str, *, bold: bool = False) -> None:

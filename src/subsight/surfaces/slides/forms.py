@@ -104,8 +104,7 @@ def _bars(encoding: Mapping[str, Any], rows: Rows, title: str) -> Panel | None:
     if values["type"] != "quantitative" or (names["type"] == "quantitative" and not binned):
         raise UnreadError
     if binned:
-        high = encoding["x2"]["field"]
-        rows = [{**row, _BIN: _bin(row, names["field"], high)} for row in rows]
+        rows = [{**row, _BIN: _bin(row, names["field"])} for row in rows]
         names = {**names, "field": _BIN}
     offset = "yOffset" if lies else "xOffset"
     colour = encoding.get("color", {}).get("field")
@@ -117,7 +116,7 @@ def _bars(encoding: Mapping[str, Any], rows: Rows, title: str) -> Panel | None:
     return _made(kind, title, names, values, colour, rows, is_stacked=stacked)
 
 
-_BIN: Final = "bin from and to"
+_BIN: Final = "bin from"
 
 
 def _line(encoding: Mapping[str, Any], rows: Rows, title: str) -> Panel | None:
@@ -140,7 +139,7 @@ def _points(encoding: Mapping[str, Any], rows: Rows, title: str, kind: Kind) -> 
     series: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         if row.get(x) is not None and row.get(y) is not None:
-            name = said(row[colour]) if colour else _titled(y)
+            name = _grouped(row[colour], colour) if colour else _titled(y)
             series.setdefault(label(name), []).append((row[x], row[y]))
     if not series:
         return None
@@ -173,7 +172,9 @@ def _made(
     if not any(cell[0] in shown for cell in cells):
         return None
     series = {
-        label(said(group) if colour else _titled(value)): [cells.get((name, group)) for name in shown]
+        label(_grouped(group, colour) if colour else _titled(value)): [
+            cells.get((name, group)) for name in shown
+        ]
         for group in groups
     }
     is_day = names.get("type") == "temporal"
@@ -190,6 +191,12 @@ def _heading(name: Any) -> str:
     if isinstance(name, str) and is_name(name) and column_unit(name) in ("bytes", "s", "share"):
         return sentence(phrase(name))
     return sentence(said(name))
+
+
+def _grouped(group: Any, name: str) -> str:
+    """A series in words; a number, yes or no says nothing without what it is of."""
+    words = said(group)
+    return f"{_titled(name)}: {words}" if words in ("yes", "no") or words.isdigit() else words
 
 
 def _titled(name: str) -> str:
@@ -222,6 +229,6 @@ def _day(value: Any) -> str:
     return f"{day.day} {day:%b}"
 
 
-def _bin(row: Mapping[str, Any], low: str, high: str) -> str:
-    unit = row.get("unit") or column_unit(low)
-    return f"{cell_text(row.get(low), unit)} to {cell_text(row.get(high), unit)}"
+def _bin(row: Mapping[str, Any], low: str) -> str:
+    """Where a bar of a histogram begins; the next one begins where it ends."""
+    return cell_text(row.get(low), row.get("unit") or column_unit(low))

@@ -12,13 +12,15 @@ from subsight.surfaces.slides.drawing import LEAST
 from subsight.surfaces.slides.sentences import clean, shortened
 from subsight.surfaces.slides.theme import Area
 
-__all__ = ["Cut", "cut", "fitted"]
+__all__ = ["LINE", "LISTED", "Cut", "cut", "fitted"]
 
 _LETTER: Final = int(LEAST * 12700 * 0.54)
 _LINE: Final = int(LEAST * 12700 * 1.2)
 _EDGES: Final = 62000
+LINE: Final = _LINE + _EDGES
+"""Height of a row of one line."""
 _ROWS: Final = 10
-_LISTED: Final = 17
+LISTED: Final = 17
 """Rows of a slide at most, and of one that continues a list."""
 _NARROWEST: Final = 22
 """Letters of a column of prose, at least."""
@@ -56,7 +58,7 @@ def cut(
         ])  # fmt: skip
     titles = [f"{head.words} ({head.unit})" if head.unit else head.words for head in heads]
     numbers = [head.kind == "number" for head in heads]
-    found = fitted(titles, cells[start:], numbers, area, _LISTED if is_list else _ROWS)
+    found = fitted(titles, cells[start:], numbers, area, LISTED if is_list else _ROWS)
     return Cut(
         found.heads, found.rows, found.numbers, found.widths, found.rows_out,
         len(made.heads) - len(found.heads),

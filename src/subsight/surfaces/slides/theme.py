@@ -14,6 +14,7 @@ __all__ = ["FONT", "Area", "Theme", "opened"]
 
 FONT: Final = "Arial"
 _INCH: Final = 914400
+_POINT: Final = 12700
 _WIDTH, _HEIGHT = 12192000, 6858000
 """16:9, in the units of the format: 914,400 to an inch."""
 _MARGIN: Final = 457200
@@ -23,6 +24,10 @@ _TITLES: Final = (1, 3)
 """Kinds of placeholders: a title, a title in the centre."""
 _SUBTITLE: Final = 4
 _FOOT: Final = 320000
+_NARROW: Final = 10 * _INCH
+"""A slide's foot of less than that takes two lines."""
+_LETTERS: Final = 125
+"""Letters of the longest title."""
 _INSET: Final = 91440
 """From a placeholder's edge to its text."""
 
@@ -46,6 +51,7 @@ class Theme:
     content: Any
     room: Area
     foot: Area
+    title_size: int
     is_ours: bool
 
 
@@ -64,15 +70,27 @@ def opened(template: Path | None) -> Theme:
         deck = _template(template)
     cover, content = _layouts(deck, template)
     title = next(shape for shape in content.placeholders if _kind(shape) in _TITLES)
-    width, height = int(deck.slide_width), int(deck.slide_height)
+    width, height = deck.slide_width or _WIDTH, deck.slide_height or _HEIGHT
     inset = _INSET if template else 0
     left = title.left + inset if template else _MARGIN
     across = title.width - 2 * inset if template else width - 2 * _MARGIN
-    foot = Area(left, height - _FOOT - _MARGIN // 4, across, _FOOT)
+    lines = 1 if across > _NARROW else 2
+    foot = Area(left, height - lines * _FOOT - _MARGIN // 4, across, lines * _FOOT)
     top = title.top + title.height + (_MARGIN // 4)
-    return Theme(
-        deck, cover, content, Area(left, top, across, foot.top - top - _MARGIN // 8), foot, template is None
-    )
+    room = Area(left, top, across, foot.top - top - _MARGIN // 8)
+    size = _title_size(deck.slide_master, title.width - 2 * _INSET, title.height)
+    return Theme(deck, cover, content, room, foot, size, template is None)
+
+
+def _title_size(master: Any, width: int, height: int) -> int:
+    """Points in which the longest title has room: the master's own, or fewer."""
+    style = master._element.find(".//{*}titleStyle/{*}lvl1pPr/{*}defRPr")
+    own = 44 if style is None else int(style.get("sz", "4400")) // 100
+    for size in range(own, 14, -1):
+        a_line = width // int(size * _POINT * 0.56)
+        if a_line and -(-_LETTERS // a_line) * size * 1.2 * _POINT <= height:
+            return size
+    return 14
 
 
 def _template(template: Path) -> Any:
