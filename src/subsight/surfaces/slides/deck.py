@@ -13,7 +13,6 @@ from subsight.results import Answer, Results
 from subsight.surfaces.report import rendering
 from subsight.surfaces.report.definitions import definitions, terms
 from subsight.surfaces.report.page import Section, data_quality, headlines, sections
-from subsight.surfaces.report.palette import on_paper
 from subsight.surfaces.slides import choice, drawing, notes
 from subsight.surfaces.slides.forms import Form, form
 from subsight.surfaces.slides.heat import Heat, heat
@@ -88,7 +87,8 @@ class _Writer:
             else drawing.text(slide, self.theme.room, [], size=_BODY, colour="muted")
         )
         frame.text = "\n".join(map(clean, lines))
-        _muted(frame, 16)
+        for paragraph in frame.paragraphs:
+            drawing.styled(paragraph, 16, "muted")
         if self.theme.is_ours:
             title = slide.shapes.title
             drawing.rule(slide, Area(title.left, title.top + title.height + _GAP // 2, 1200000, 60000))
@@ -187,7 +187,7 @@ class _Writer:
         slide = self.theme.deck.slides.add_slide(self.theme.content)
         slide.shapes.title.text = clean(title).replace(" %", "\u00a0%")  # a line never begins with it
         for paragraph in slide.shapes.title.text_frame.paragraphs:
-            paragraph.font.size = self.theme.title_size * _POINT
+            drawing.styled(paragraph, self.theme.title_size)
         self._unused(slide)
         return slide
 
@@ -301,15 +301,6 @@ def _kept(texts: Sequence[str], width: int, height: int, size: int) -> list[str]
             break
         kept = said
     return kept
-
-
-def _muted(frame: Any, size: int) -> None:
-    from pptx.dml.color import RGBColor
-    from pptx.util import Pt
-
-    for paragraph in frame.paragraphs:
-        paragraph.font.size = Pt(size)
-        paragraph.font.color.rgb = RGBColor.from_string(on_paper()["muted"].lstrip("#").upper())
 
 
 def _left_out(table: Cut, rows: int, columns: int) -> str:

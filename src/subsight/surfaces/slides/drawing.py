@@ -12,7 +12,7 @@ from subsight.surfaces.slides.forms import Form, Panel
 from subsight.surfaces.slides.sentences import clean
 from subsight.surfaces.slides.theme import Area
 
-__all__ = ["LEAST", "Grid", "charts", "picture", "rule", "table", "text"]
+__all__ = ["LEAST", "Grid", "charts", "picture", "rule", "styled", "table", "text"]
 
 LEAST: Final = 12
 """Points of the smallest type."""
@@ -36,7 +36,6 @@ def text(
     bullets: bool = False,
 ) -> Any:  # fmt: skip
     """Paragraphs in a box of their own; `colour` is one of the report's names."""
-    from pptx.dml.color import RGBColor
     from pptx.util import Pt
 
     frame = slide.shapes.add_textbox(area.left, area.top, area.width, area.height).text_frame
@@ -45,13 +44,25 @@ def text(
     for i, words in enumerate(paragraphs):
         paragraph = frame.paragraphs[0] if i == 0 else frame.add_paragraph()
         paragraph.text = clean(words)
-        paragraph.font.size = Pt(size)
         paragraph.space_after = Pt(size / 2)
         if bullets:
             _bullet(paragraph, size)
-        if colour:
-            paragraph.font.color.rgb = RGBColor.from_string(on_paper()[colour].lstrip("#").upper())
+        styled(paragraph, size, colour)
     return frame
+
+
+def styled(paragraph: Any, size: int, colour: str | None = None, *, bold: bool | None = None) -> None:
+    """The type of a paragraph's text: points, one of the report's colours, weight.
+
+    It stands on the text itself: there are programs that ignore what a paragraph says of its text.
+    """
+    from pptx.dml.color import RGBColor
+    from pptx.util import Pt
+
+    for run in paragraph.runs:
+        run.font.size, run.font.bold = Pt(size), bold
+        if colour:
+            run.font.color.rgb = RGBColor.from_string(on_paper()[colour].lstrip("#").upper())
 
 
 def _bullet(paragraph: Any, size: int) -> None:
@@ -331,11 +342,10 @@ def _plain(frame: Any) -> None:
 def _cell(cell: Any, words: str, *, is_head: bool, is_number: bool, fill: str | None) -> None:
     from pptx.dml.color import RGBColor
     from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
-    from pptx.util import Pt
 
     paragraph = cell.text_frame.paragraphs[0]
     paragraph.text = clean(words)
-    paragraph.font.size, paragraph.font.bold = Pt(LEAST), is_head
+    styled(paragraph, LEAST, "ink" if fill else None, bold=is_head)
     paragraph.alignment = PP_ALIGN.RIGHT if is_number else PP_ALIGN.LEFT
     cell.margin_left = cell.margin_right = _PAD
     cell.margin_top = cell.margin_bottom = 25000
@@ -343,7 +353,6 @@ def _cell(cell: Any, words: str, *, is_head: bool, is_number: bool, fill: str | 
     if fill:
         cell.fill.solid()
         cell.fill.fore_color.rgb = RGBColor.from_string(fill.lstrip("#").upper())
-        paragraph.font.color.rgb = RGBColor.from_string(on_paper()["ink"].lstrip("#").upper())
     _underlined(cell, on_paper()["line" if is_head else "grid"].lstrip("#").upper())
 
 

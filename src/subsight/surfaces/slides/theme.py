@@ -109,6 +109,9 @@ def _template(template: Path) -> Any:
     for slide in list(held):
         deck.part.drop_rel(slide.rId)
         held.remove(slide)
+    for kind in ("sectionLst", "custShowLst"):  # they would name slides that are gone
+        for named in deck.part._element.findall(f".//{{*}}{kind}"):
+            named.getparent().remove(named)
     return deck
 
 
