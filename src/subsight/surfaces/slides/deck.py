@@ -25,6 +25,7 @@ __all__ = ["deck"]
 _BODY: Final = 14
 _ALONE: Final = 20
 """Points of the text beside a chart, and of a text that stands alone."""
+_COVER: Final = 36
 _SENTENCES: Final = 3
 _TEXT_SHARE: Final = 0.3
 _GAP: Final = 230000
@@ -91,6 +92,7 @@ class _Writer:
             drawing.styled(paragraph, 16, "muted")
         if self.theme.is_ours:
             title = slide.shapes.title
+            drawing.styled(title.text_frame.paragraphs[0], _COVER)
             drawing.rule(slide, Area(title.left, title.top + title.height + _GAP // 2, 1200000, 60000))
         self._unused(slide)
         notes.write(slide, notes.provenance(self.results))
@@ -129,7 +131,7 @@ class _Writer:
             found = cut(answer, choice.columns(answer), area, start=start, is_list=True)
             if found is None or not found.rows:
                 return
-            drawing.table(slide, area, found.heads, found.rows, found.numbers, found.widths)
+            drawing.table(slide, area, found.heads, found.rows, found.numbers, found.widths, size=found.size)
             end = start + len(found.rows)
             left = f"; rows {start + 1} to {end} of {len(answer.rows)}"
             part = replace(answer, rows=answer.rows[start:end])
@@ -156,7 +158,7 @@ class _Writer:
             found = fitted(heads, rows[start:], [False] * len(heads), area, LISTED)
             more = page > 1 or found.rows_out
             slide = self._slide(f"{clean(title)} ({page})" if more else title)
-            drawing.table(slide, area, found.heads, found.rows, found.numbers, found.widths)
+            drawing.table(slide, area, found.heads, found.rows, found.numbers, found.widths, size=found.size)
             self._foot(slide, f"Source: run {self.results.manifest['run']}")
             notes.write(
                 slide,
@@ -261,7 +263,7 @@ class _Writer:
         area = self._above(slide, new)
         found = cut(answer, choice.columns(answer), area)
         if found is not None:
-            drawing.table(slide, area, found.heads, found.rows, found.numbers, found.widths)
+            drawing.table(slide, area, found.heads, found.rows, found.numbers, found.widths, size=found.size)
         return "A native table of the answer's rows.", found
 
     def _png(self, answer: Answer) -> tuple[bytes, str] | None:

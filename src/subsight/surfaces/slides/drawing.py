@@ -306,7 +306,7 @@ def picture(slide: Any, area: Area, png: bytes, said: str) -> None:
 
 def table(
     slide: Any, area: Area, heads: Sequence[str], rows: Grid, numbers: Sequence[bool],
-    widths: Sequence[int], fills: Sequence[Sequence[str | None]] | None = None,
+    widths: Sequence[int], fills: Sequence[Sequence[str | None]] | None = None, *, size: int = LEAST,
 ) -> Any:  # fmt: skip
     """A native table: cells as texts, `numbers` says which columns stand on the right.
 
@@ -318,7 +318,7 @@ def table(
         area.left,
         area.top,
         area.width,
-        int(LEAST * 1.6 * _POINT) * (len(rows) + 1),
+        int(size * 1.2 * _POINT + 50000) * (len(rows) + 1),
     )
     made = frame.table
     made.horz_banding = False
@@ -328,7 +328,7 @@ def table(
     for i, cells in enumerate([heads, *rows]):
         for j, words in enumerate(cells):
             fill = fills[i - 1][j] if fills and i else None
-            _cell(made.cell(i, j), words, is_head=i == 0, is_number=numbers[j], fill=fill)
+            _cell(made.cell(i, j), words, is_head=i == 0, is_number=numbers[j], fill=fill, size=size)
     return made
 
 
@@ -339,13 +339,13 @@ def _plain(frame: Any) -> None:
         style.text = "{2D5ABB26-0587-4C30-8999-92F81FD0307C}"
 
 
-def _cell(cell: Any, words: str, *, is_head: bool, is_number: bool, fill: str | None) -> None:
+def _cell(cell: Any, words: str, *, is_head: bool, is_number: bool, fill: str | None, size: int) -> None:
     from pptx.dml.color import RGBColor
     from pptx.enum.text import MSO_ANCHOR, PP_ALIGN
 
     paragraph = cell.text_frame.paragraphs[0]
     paragraph.text = clean(words)
-    styled(paragraph, LEAST, "ink" if fill else None, bold=is_head)
+    styled(paragraph, size, "ink" if fill else None, bold=is_head)
     paragraph.alignment = PP_ALIGN.RIGHT if is_number else PP_ALIGN.LEFT
     cell.margin_left = cell.margin_right = _PAD
     cell.margin_top = cell.margin_bottom = 25000

@@ -1,4 +1,4 @@
-"""An answer's rows cut to a table that is read from the back of a room: few rows, few columns, 12 points."""
+"""An answer's rows cut to a table that is read from the back of a room: few rows and columns."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _LINE: Final = int(LEAST * 12700 * 1.2)
 _EDGES: Final = 62000
 LINE: Final = _LINE + _EDGES
 """Height of a row of one line."""
+_SIZES: Final = (16, 14, LEAST)
 _ROWS: Final = 10
 LISTED: Final = 17
 """Rows of a slide at most, and of one that continues a list."""
@@ -36,6 +37,7 @@ class Cut:
     rows: Sequence[Sequence[str]]
     numbers: Sequence[bool]
     widths: Sequence[int]
+    size: int
     rows_out: int = 0
     columns_out: int = 0
 
@@ -60,7 +62,7 @@ def cut(
     numbers = [head.kind == "number" for head in heads]
     found = fitted(titles, cells[start:], numbers, area, LISTED if is_list else _ROWS)
     return Cut(
-        found.heads, found.rows, found.numbers, found.widths, found.rows_out,
+        found.heads, found.rows, found.numbers, found.widths, found.size, found.rows_out,
         len(made.heads) - len(found.heads),
     )  # fmt: skip
 
@@ -72,26 +74,44 @@ def fitted(
     area: Area,
     most: int = _ROWS,
 ) -> Cut:
-    """As many columns as stand beside one another, then as many rows as stand below one another."""
-    room = area.width // _LETTER
+    """As many columns as stand beside one another, then as many rows as stand below one another.
+
+    In larger type than the smallest where that leaves out no more; a list has one size on all its slides.
+    """
     rows = [[shortened(clean(cell), _CELL) for cell in row] for row in rows]
-    shown = rows
+    cuts = [
+        _in_type(heads, rows, numbers, area, most, size)
+        for size in (_SIZES if most == _ROWS else _SIZES[-1:])
+    ]
+    least = cuts[-1]
+    return next(cut for cut in cuts if (cut.rows_out, cut.columns_out) == (least.rows_out, least.columns_out))
+
+
+def _in_type(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Sequence[bool],
+    area: Area,
+    most: int,
+    size: int,
+) -> Cut:
+    room = area.width * LEAST // (_LETTER * size)
     natural = [
-        min(_WIDEST, max([_word(head), *(len(row[j]) for row in shown)])) + 3 for j, head in enumerate(heads)
+        min(_WIDEST, max([_word(head), *(len(row[j]) for row in rows)])) + 3 for j, head in enumerate(heads)
     ]
     count, used = 0, 0
     while count < len(heads) and used + min(natural[count], _NARROWEST) <= room:
         used += min(natural[count], _NARROWEST)
         count += 1
     widths = _shared(natural[:count], room)
-    height, kept = _height(heads[:count], widths), 0
+    height, kept = _height(heads[:count], widths, size), 0
     for row in rows[:most]:
-        height += _height(row[:count], widths)
+        height += _height(row[:count], widths, size)
         if height > area.height and kept:
             break
         kept += 1
     return Cut(
-        heads[:count], [row[:count] for row in rows[:kept]], numbers[:count], widths, len(rows) - kept,
+        heads[:count], [row[:count] for row in rows[:kept]], numbers[:count], widths, size, len(rows) - kept,
         len(heads) - count,
     )  # fmt: skip
 
@@ -111,6 +131,6 @@ def _shared(natural: Sequence[int], room: int) -> list[int]:
     return [width + max(0, min(8, spare // max(1, len(widths)))) for width in widths]
 
 
-def _height(cells: Sequence[str], widths: Sequence[int]) -> int:
+def _height(cells: Sequence[str], widths: Sequence[int], size: int) -> int:
     lines = max(-(-len(cell) // max(1, width - 2)) for cell, width in zip(cells, widths, strict=True))
-    return max(1, lines) * _LINE + _EDGES
+    return max(1, lines) * _LINE * size // LEAST + _EDGES

@@ -160,7 +160,7 @@ def _ours(deck: Any) -> None:
     cover = deck.slide_layouts[0]
     for shape in cover.placeholders:
         is_title = _kind(shape) in _TITLES
-        _place(shape, Area(_MARGIN, 1500000 if is_title else 2800000, _WIDTH - 2 * _MARGIN, 1150000))
+        _place(shape, Area(_MARGIN, 1400000 if is_title else 2850000, _WIDTH - 2 * _MARGIN, 1150000))
         if not is_title:
             shape.height = 3000000
         shape.text_frame.margin_left = 0
