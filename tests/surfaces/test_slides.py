@@ -25,6 +25,7 @@ from subsight.surfaces.report import pdf
 from subsight.surfaces.slides.forms import form
 from subsight.surfaces.slides.heat import heat
 from subsight.surfaces.slides.sentences import clean, label, message
+from subsight.workspace import Workspace
 
 pptx = pytest.importorskip("pptx", reason="the extra slides is not installed")
 
@@ -331,6 +332,26 @@ def test_the_command_goes_by_format_or_name_and_refuses_two_that_differ(tmp_path
     ):
         done = CliRunner().invoke(app, ["report", str(tmp_path), *arguments])
         assert isinstance(done.exception, ConfigurationError)
+
+
+def test_the_command_writes_the_current_run_as_slides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = tmp_path / "ws"
+    Workspace.create(workspace)
+    fake_run(workspace / "runs" / "20260101T120000Z-abc123")
+    (workspace / "current").symlink_to("runs/20260101T120000Z-abc123")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["report", "ws", "--format", "pptx", "--studies", "memo, engagement"])
+    assert done.exit_code == 0, done.output
+    assert done.output.strip() == "report.pptx"
+    said = "".join(map(text_of, pptx.Presentation("report.pptx").slides))
+    assert "memo.recommendation" in said
+    assert "engagement.clusters" in said
+    assert "overview.deciles" not in said
+    done = CliRunner().invoke(app, ["report", "ws", "--output", "page.html", "--studies", "memo"])
+    assert done.exit_code == 0, done.output
+    assert 'id="engagement.clusters"' not in Path("page.html").read_text()
 
 
 def test_a_lacking_extra_is_told_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
