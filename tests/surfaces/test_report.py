@@ -378,7 +378,7 @@ def test_the_same_run_gives_the_same_file_even_where_the_renderer_dies(folder: P
     with report.Drawing(15) as drawing:
         assert page(Results(folder), drawing) == html
     with report.Drawing(15) as drawing:
-        drawing._renderer.kill()
+        drawing._renderer.close()
         assert page(Results(folder), drawing) == html
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -14,7 +15,65 @@ from subsight.answers import Answer, dumps
 from subsight.results import Results, respectful
 from subsight.workspace import write_atomically
 
-__all__ = ["Drawing", "write"]
+__all__ = ["Drawing", "Renderer", "write"]
+
+
+class Renderer:
+    """A process of its own that draws, so that nobody else waits for the interpreter's lock meanwhile.
+
+    It is begun when it is first asked, and again where it ended. One thread at a time may ask.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Begins the process, so that it is ready sooner."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(Path(__file__).with_name("renderer.py"))],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                encoding="utf-8",
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process is not None:
+            self._process.kill()
+
+    def wait(self) -> None:
+        """Waits for the end of a process that was closed."""
+        if self._process is not None:
+            with suppress(OSError):
+                self._process.communicate()
+
+    def svg(self, spec: str) -> str:
+        """A Vega-Lite spec on one line as SVG."""
+        if drawn := self._ask(spec):
+            return drawn
+        # The process ended: slower here, but drawn. Of a spec that cannot be drawn this says why not.
+        import vl_convert
+
+        return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+
+    def png(self, svg: str, scale: float) -> bytes:
+        """An SVG as PNG, `scale` pixels to each of its own."""
+        if drawn := self._ask(json.dumps({"svg": svg, "scale": scale})):
+            return base64.b64decode(drawn)
+        import vl_convert
+
+        return bytes(vl_convert.svg_to_png(svg, scale=scale))
+
+    def _ask(self, line: str) -> str | None:
+        with suppress(OSError, ValueError):
+            self.start()
+            to, back = (self._process.stdin, self._process.stdout) if self._process else (None, None)
+            if to is not None and back is not None:
+                to.write(line + "\n")
+                to.flush()
+                if drawn := json.loads(back.readline()):
+                    return str(drawn)
+        return None
 
 
 class Drawing:
@@ -28,19 +87,16 @@ class Drawing:
         self._drawn: dict[str, tuple[Answer, Future[str | None]]] = {}
 
     def __enter__(self) -> Drawing:
-        self._renderer = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).with_name("renderer.py"))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-            encoding="utf-8",
-        )  # fmt: skip
+        self._renderer = Renderer()
+        self._renderer.start()
         self._pool = ThreadPoolExecutor(1)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._renderer.kill()
-        self._pool.shutdown(cancel_futures=True)
-        with suppress(OSError):
-            self._renderer.communicate()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._renderer.close()
+        self._pool.shutdown()
+        self._renderer.wait()
 
     def add(self, answer: Answer) -> None:
         """Draws an answer's chart as the report will show it: as published, small groups suppressed."""
@@ -59,27 +115,13 @@ class Drawing:
 
     def svg(self, spec: str) -> str:
         """Any other chart, after those that were begun before it."""
-        return self._pool.submit(self._svg, spec).result()
+        return self._pool.submit(self._renderer.svg, spec).result()
 
     def _draw(self, answer: Answer) -> str | None:
         from subsight.surfaces.report import rendering
 
         spec = rendering.spec(answer)
-        return None if spec is None else rendering.dressed(answer, self._svg(spec))
-
-    def _svg(self, spec: str) -> str:
-        to, back = self._renderer.stdin, self._renderer.stdout
-        try:
-            if to is not None and back is not None:
-                to.write(spec + "\n")
-                to.flush()
-                if svg := json.loads(back.readline()):
-                    return str(svg)
-        except (OSError, ValueError):
-            pass  # the process ended: slower here, but drawn
-        import vl_convert
-
-        return str(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+        return None if spec is None else rendering.dressed(answer, self._renderer.svg(spec))
 
 
 def write(

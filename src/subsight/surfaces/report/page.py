@@ -18,7 +18,21 @@ if TYPE_CHECKING:
 
     from subsight.surfaces.report import Drawing
 
-__all__ = ["Section", "data_quality", "environment", "headlines", "page", "sections", "title"]
+__all__ = [
+    "Model",
+    "Section",
+    "data_quality",
+    "environment",
+    "extend",
+    "headlines",
+    "model_of",
+    "monitoring",
+    "ordered",
+    "page",
+    "section",
+    "sections",
+    "title",
+]
 
 _ORDER: Final = ("memo", "overview", "engagement", "experience", "satisfaction", "segments")
 _TITLES: Final = {
@@ -62,7 +76,7 @@ def page(results: Results, drawing: Drawing, studies: Sequence[str] | None = Non
         drawing.begin(answer)
     known = frozenset(answer.id for answer in answers)
     tables = {answer.id: table(answer.rows, known, group_size=answer.group_size) for answer in answers}
-    models = [] if studies else [_model(name, record) for name, record in results.models().items()]
+    models = [] if studies else [model_of(name, record) for name, record in results.models().items()]
     template = environment(__package__, known).get_template("report.html.jinja")
     charts = {answer.id: Markup(svg) for answer in answers if (svg := drawing.result(answer))}
     html = template.render(
@@ -80,16 +94,22 @@ def environment(package: str, known: Collection[str]) -> Environment:
     `known` are the answers that stand on the same page and can be linked to.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader(package, "templates"),
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
+    )  # fmt: skip
+    extend(made, known)
+    return made
+
+
+def extend(made: Any, known: Collection[str]) -> None:
+    """Gives templates the report's words, numbers and style sheets; `known` are answers to link to."""
     from markupsafe import Markup
 
     from subsight.surfaces.report.tables import breakable, link, note
     from subsight.surfaces.report.words import cell_text, column_unit
 
-    loader = PackageLoader(package, "templates")
-    made = Environment(
-        loader=loader,
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
-    )  # fmt: skip
     made.filters |= {
         "link": lambda text: link(text, known),
         "note": lambda text, answer: note(text, known, answer.columns),
@@ -98,9 +118,8 @@ def environment(package: str, known: Collection[str]) -> Environment:
         "value": lambda value, name: cell_text(value, column_unit(name)),
         "instant": lambda text: f"{str(text)[:16].replace('T', ' ')} UTC",
     }
-    # The style sheet is ours and holds no data.
-    made.globals["style"] = lambda: Markup(loader.get_source(made, "style.css")[0])
-    return made
+    # The style sheets are ours and hold no data.
+    made.globals["style"] = lambda name="style.css": Markup(made.loader.get_source(made, name)[0])
 
 
 def sections(results: Results, studies: Sequence[str] | None = None) -> list[Section]:
@@ -112,11 +131,12 @@ def sections(results: Results, studies: Sequence[str] | None = None) -> list[Sec
     if studies:
         for study in studies:
             results.answers(study)
-        return [_section(results, study) for study in _ordered(list(dict.fromkeys(studies)))]
-    return [*(_section(results, study) for study in _ordered(results.studies())), *_monitoring(results)]
+        return [section(results, study) for study in ordered(list(dict.fromkeys(studies)))]
+    return [*(section(results, study) for study in ordered(results.studies())), *monitoring(results)]
 
 
-def _ordered(studies: Sequence[str]) -> list[str]:
+def ordered(studies: Sequence[str]) -> list[str]:
+    """Studies in the order in which they are read."""
     return [study for study in _ORDER if study in studies] + [s for s in studies if s not in _ORDER]
 
 
@@ -125,7 +145,8 @@ def title(study: str) -> str:
     return _TITLES.get(study, sentence(phrase(study)))
 
 
-def _section(results: Results, study: str) -> Section:
+def section(results: Results, study: str) -> Section:
+    """A study of the run with its title and answers."""
     about = results.manifest["studies"][study]
     return Section(
         study, title(study), results.answers(study),
@@ -133,11 +154,11 @@ def _section(results: Results, study: str) -> Section:
     )  # fmt: skip
 
 
-def _monitoring(results: Results) -> list[Section]:
+def monitoring(results: Results) -> list[Section]:
     """The models in service of the workspace that the run stands in; nothing where there are none."""
-    from subsight.lifecycle import monitoring
+    from subsight.lifecycle.monitoring import answers
 
-    found = monitoring.answers(Workspace(results.folder.resolve().parent.parent))
+    found = answers(Workspace(results.folder.resolve().parent.parent))
     shown = [respectful(answer, results.minimum_group) for answer in found]
     return [Section("monitoring", "Models in service", shown)] if shown else []
 
@@ -235,7 +256,8 @@ def headlines(results: Results, shown: Collection[str] | None = None) -> list[tu
     return found
 
 
-def _model(name: str, record: Mapping[str, Any]) -> Model:
+def model_of(name: str, record: Mapping[str, Any]) -> Model:
+    """A fit record as it is shown."""
     facts = [("Features", ", ".join(phrase(feature) for feature in record.get("features", ())))]
     if "features" in record.get("card", {}):
         facts = []  # the card names them

@@ -26,6 +26,8 @@ __all__ = [
     "coloured",
     "dress",
     "dressed",
+    "follow_page",
+    "painted",
     "resolved",
     "spec",
 ]
@@ -427,6 +429,11 @@ _NOISE: Final = re.compile(
     r' (?:class|role|aria-roledescription|aria-hidden|pointer-events)="[^"]*"| (?:stroke-)?opacity="1"'
     r'|<path aria-hidden="true" d="(?:M0,0h0v0h0Z)?"(?: pointer-events="none")?(?: display="none")?/>'
 )
+
+
+def painted(svg: str, colours: Mapping[str, str]) -> str:
+    """The renderer's SVG in colours of its own, by the names of the page's variables."""
+    return _COLOUR.sub(lambda match: colours[_VARIABLES[match[0]]], svg)
 
 
 def follow_page(svg: str, id: str, label: str) -> str:

@@ -46,12 +46,13 @@ _WIDEST: Final = 12
 
 @dataclass(frozen=True)
 class Head:
-    """A column's header: its words, its unit, its name in the data, and how its cells stand."""
+    """A column's header: its words, its unit, its name in the data, how its cells stand, how it is sorted."""
 
-    words: str
+    words: Markup | str
     unit: str | None
     name: str
     kind: str
+    order: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def table(
 def link(text: str, known: Collection[str], names: Collection[str] = ()) -> Markup:
     """A text with answers' ids as links, dates and quantities kept on one line, and all else escaped.
 
-    Those of `names` that it mentions are said as the table beside it says them.
+    `known` are answers of this page, or addresses by the answer. Those of `names` that it mentions are said
+    as the table beside it says them.
     """
     from markupsafe import Markup, escape
 
@@ -125,7 +127,10 @@ def _part(match: re.Match[str], known: Collection[str], names: Collection[str]) 
     from markupsafe import Markup
 
     if id := match["id"]:
-        return Markup('<a class="id" href="#{}">{}</a>').format(id, breakable(id)) if id in known else None
+        if id not in known:
+            return None
+        address = known[id] if isinstance(known, Mapping) else f"#{id}"
+        return Markup('<a class="id" href="{}">{}</a>').format(address, breakable(id))
     if code := match["code"]:
         return Markup("<code>{}</code>").format(code)
     if name := match["name"]:
