@@ -50,7 +50,7 @@ def serve(
         bool, typer.Option("--debug", help="Log a line a request, naming nobody. Also by DEBUG=1.")
     ] = False,
 ) -> None:
-    """Serve the champions over HTTP: predictions, subscribers, models; /docs explains it all."""
+    """Serve the dashboard, and the champions over HTTP: predictions, subscribers, models; see /docs."""
     from subsight.lifecycle.copier import Copier
     from subsight.settings import load
     from subsight.surfaces.api.limits import Limits
@@ -72,7 +72,9 @@ def serve(
         concurrency=settings.request_concurrency,
     )
     _admission(opened, settings, host, generate_key)
-    print(f"http://{host}:{port}  documentation: /docs  stop: Ctrl-C", file=sys.stderr, flush=True)
+    print(
+        f"http://{host}:{port}  dashboard: /  documentation: /docs  stop: Ctrl-C", file=sys.stderr, flush=True
+    )
     door = None
     if acumos:
         door = AcumosDoor(acumos, acumos_host, acumos_strict, settings.acumos_inputs)

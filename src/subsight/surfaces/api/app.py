@@ -22,7 +22,7 @@ from subsight.lifecycle.segmentation import Segmenter, Watched
 from subsight.settings import Settings, load
 from subsight.surfaces.api.documents import DESCRIBED, page, schemas, show_segments
 from subsight.surfaces.api.endpoints import Endpoints
-from subsight.surfaces.api.gate import Endpoint, Gate
+from subsight.surfaces.api.gate import Endpoint, Gate, route
 from subsight.surfaces.api.journal import Journal
 from subsight.surfaces.api.keys import ApiKeys
 from subsight.surfaces.api.limits import Limits
@@ -33,6 +33,7 @@ from subsight.surfaces.api.offers import OfferAnswers
 from subsight.surfaces.api.refusals import RefusedError, explain, reply
 from subsight.surfaces.api.security import Guard
 from subsight.surfaces.api.segments import Segments
+from subsight.surfaces.dashboard.pages import Pages
 from subsight.workspace import Workspace
 
 __all__ = ["create_app"]
@@ -87,6 +88,7 @@ def create_app(
     endpoints = Endpoints(workspace, live, journal, limits, metrics, watched, offers)
     segments = Segments(workspace, watched, journal, limits)
     offered = OfferAnswers(workspace, offers, journal, limits)
+    pages = Pages(workspace, guard, audit)
     app = FastAPI(
         title="Subsight",
         version=version("subsight"),
@@ -98,20 +100,25 @@ def create_app(
         redirect_slashes=False,
     )
     for kind in (RefusedError, SubsightError, HTTPException, Exception):
-        app.add_exception_handler(kind, _explain)
+        app.add_exception_handler(kind, _explaining(pages))
     _add_routes(app, endpoints, segments, offered)
     _add_documents(app, live, watched, offers, guard)
+    pages.add_to(app)
     hot = {
         ("POST", "/predict"): endpoints.predict,
         ("POST", "/predict/batch"): endpoints.predict_batch,
         ("POST", "/segments/predict"): segments.predict,
         ("POST", "/offers/recommend"): offered.recommend,
     }
-    return Gate(app, hot, guard, limits, metrics)
+    return Gate(app, hot, guard, limits, metrics, pages)
 
 
-async def _explain(_request: Request, error: Exception) -> Response:
-    return explain(error)
+def _explaining(pages: Pages) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def told(request: Request, error: Exception) -> Response:
+        is_page = pages.explains(request.scope, route(request.scope["path"]))
+        return pages.explained(request.scope, error) if is_page else explain(error)
+
+    return told
 
 
 def _routed(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:

@@ -14,6 +14,8 @@ from typing import Final, Literal
 from subsight.errors import ConfigurationError, WorkspaceError
 from subsight.surfaces.api.keys import ROLES, ApiKeys
 from subsight.surfaces.api.refusals import RefusedError
+from subsight.surfaces.api.sessions import Sessions
+from subsight.surfaces.dashboard.addresses import PAGES
 
 __all__ = ["HEADERS", "Caller", "Guard", "is_loopback"]
 
@@ -42,8 +44,11 @@ _NEEDS: Final = {
     "/subscribers/{id}/offers": "read",
     "/model": "read",
     "/metrics": "read",
+    **dict.fromkeys((route for route in PAGES if route not in ("/login", "/logout")), "read"),
 }
-_OPEN: Final = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
+_OPEN: Final = frozenset({
+    "/health", "/ready", "/docs", "/openapi.json", "/login", "/logout", "/static/{name}",
+})  # fmt: skip
 _LOOK_EVERY_S: Final = 0.1
 _LOCAL: Final = re.compile(rb"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
 
@@ -87,6 +92,7 @@ class Guard:
         self._known: list[tuple[str, Caller]] | None = None
         self._stamp: tuple[int, int] | None = None
         self._look_at = 0.0
+        self.sessions = Sessions(clock)
 
     def check_start(self) -> None:
         """Looks at the keys before the service begins.
@@ -110,8 +116,8 @@ class Guard:
         """Whether a key must be shown now."""
         return self._auth == "keys" and (self._callers() is not None or not self._is_local)
 
-    def caller(self, headers: Mapping[bytes, bytes]) -> Caller | None:
-        """Who asks; None without a key that is known.
+    def caller(self, headers: Mapping[bytes, bytes], *, by_cookie: bool = False) -> Caller | None:
+        """Who asks; None without a key that is known. A session's cookie counts where pages are asked for.
 
         Raises:
             RefusedError: 421, a page of another site asks a service that is open on this machine.
@@ -131,6 +137,18 @@ class Guard:
         if scheme.lower() == b"bearer":
             given = token.strip()
         digest = hashlib.sha256(given).hexdigest()
+        if by_cookie and not given:
+            digest = self.sessions.key_of(headers) or digest
+        return self._known_as(digest, known)
+
+    def admit(self, key: str) -> str | None:
+        """The token of a new session of a key's bearer; None of a key that is not known, or opens no page."""
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+        found = self._known_as(digest, self._callers())
+        may = found is not None and found.roles & {"read", "admin"}
+        return self.sessions.begin(digest) if may else None
+
+    def _known_as(self, digest: str, known: list[tuple[str, Caller]] | None) -> Caller | None:
         found = None
         for stored, caller in known or ():
             # Every key is compared, in constant time: how long it takes tells nothing.

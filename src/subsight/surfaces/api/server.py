@@ -76,12 +76,12 @@ def serve(
 
         also = {"acumos_host": acumos.host, "acumos_port": acumos.port} if acumos else {}
         log.event("service_started", auth=auth, host=host, port=port, **also)
-        apps: list[ASGIApp] = [
-            create_app(
-                workspace, log, auth=auth, host=host, limits=limits, experiment=experiment,
-                watched=watched, metrics=metrics,
-            )
-        ]  # fmt: skip
+        gate = create_app(
+            workspace, log, auth=auth, host=host, limits=limits, experiment=experiment,
+            watched=watched, metrics=metrics,
+        )  # fmt: skip
+        stack.enter_context(gate.open())
+        apps: list[ASGIApp] = [gate]
         if acumos and served:
             from subsight.surfaces.acumos.app import Acumos
             from subsight.surfaces.api.journal import Journal

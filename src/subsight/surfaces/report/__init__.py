@@ -30,6 +30,7 @@ class Renderer:
     def start(self) -> None:
         """Begins the process, so that it is ready sooner."""
         if self._process is None or self._process.poll() is not None:
+            self.wait()
             self._process = subprocess.Popen(
                 [sys.executable, "-P", str(Path(__file__).with_name("renderer.py"))],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -44,7 +45,7 @@ class Renderer:
     def wait(self) -> None:
         """Waits for the end of a process that was closed."""
         if self._process is not None:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):
                 self._process.communicate()
 
     def svg(self, spec: str) -> str:

@@ -30,6 +30,7 @@ __all__ = [
     "painted",
     "resolved",
     "spec",
+    "views",
 ]
 
 Spec = dict[str, Any]
@@ -160,7 +161,7 @@ def dress(spec: Mapping[str, Any], rows: Rows) -> Spec:
 def _dress_view(dressed: Spec, rows: Rows) -> None:
     _rescale(dressed, rows)
     seen = [*rows, *_folded(dressed)]
-    for view in _views(dressed):
+    for view in views(dressed):
         for channel, encoding in view.get("encoding", {}).items():
             _dress_encoding(channel, encoding, seen)
         _dress_labels(view)
@@ -214,10 +215,11 @@ def _folded(spec: Spec) -> Iterator[Spec]:
             yield {step.get("as", ["key"])[0]: column}
 
 
-def _views(spec: Spec) -> Iterator[Spec]:
+def views(spec: Spec) -> Iterator[Spec]:
+    """A spec and the views inside it: its layers, or what its small multiples repeat."""
     yield spec
     for inner in [*spec.get("layer", []), *([spec["spec"]] if "spec" in spec else [])]:
-        yield from _views(inner)
+        yield from views(inner)
 
 
 def _dress_encoding(channel: str, encoding: Any, rows: Rows) -> None:
@@ -332,7 +334,7 @@ def _number(field: str) -> str:
 def _encodings(spec: Spec) -> Spec:
     """The positions of a view or of its layers, the first that says so winning."""
     merged: Spec = {}
-    for view in _views(spec):
+    for view in views(spec):
         for channel, encoding in view.get("encoding", {}).items():
             merged.setdefault(channel, encoding)
     return merged

@@ -1,0 +1,78 @@
+"""The one way from an address to an answer: unfiltered as published, filtered by `pipeline.answer`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from subsight.errors import InputError
+from subsight.results import Answer, Results
+from subsight.surfaces.dashboard.addresses import View
+
+__all__ = ["Shown", "choices", "filterable", "show"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An answer as it is shown for a view.
+
+    Attributes:
+        answer: filtered where `said` is set, else as the run published it.
+        said: the filters that it was made with, in words.
+        ignored: kinds of filter that are chosen and that the question cannot be asked with.
+        refused: why the filters have no answer.
+    """
+
+    answer: Answer
+    said: str = ""
+    ignored: Sequence[str] = ()
+    refused: InputError | None = None
+
+
+def _pipeline() -> Any:
+    # Late: engines take long to import, and pages without filters need none.
+    from subsight import pipeline
+
+    return pipeline
+
+
+def _filters(view: View) -> Any:
+    of = view.chosen
+    return _pipeline().Filters(
+        first_date=view.first,
+        last_date=view.last,
+        segments=of.get("segment", ()),
+        manufacturers=of.get("manufacturer", ()),
+        handsets=of.get("handset", ()),
+        engagement_clusters=tuple(map(int, of.get("engagement_cluster", ()))),
+        experience_clusters=tuple(map(int, of.get("experience_cluster", ()))),
+        applications=of.get("application", ()),
+        cells=of.get("cell", ()),
+    )
+
+
+def filterable(question: str) -> frozenset[str]:
+    """The kinds of filter that a question can be asked with."""
+    return frozenset(_pipeline().filterable(question))
+
+
+def choices(run: Path) -> Mapping[str, Sequence[Any]]:
+    """What can be chosen in a run by the kind of filter: each has `value, label, subscriber_count`."""
+    found: Mapping[str, Sequence[Any]] = _pipeline().choices(run)
+    return found
+
+
+def show(results: Results, answer: Answer, view: View) -> Shown:
+    """An answer of the run as the view asks for it."""
+    if not view.is_filtered:
+        return Shown(answer)
+    takes = filterable(answer.id)
+    if ignored := tuple(kind for kind in view.kinds() if kind not in takes):
+        return Shown(answer, ignored=ignored)
+    filters = _filters(view)
+    try:
+        return Shown(_pipeline().answer(results.folder, answer.id, filters), said=str(filters.said()))
+    except InputError as error:
+        return Shown(answer, refused=error)
