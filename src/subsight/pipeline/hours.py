@@ -19,17 +19,13 @@ _PERSON: Final = "subscriber_hash"
 def tables(store: Store, sessions: Frame, contract: Contract) -> dict[str, Frame]:
     """`usage_hours` and `usage_cells`: one row per local date and hour, and per cell in it.
 
-    Each has `session_count, subscriber_count, dl_bytes, ul_bytes`, and per application `app_{slug}_dl_bytes,
-    app_{slug}_ul_bytes` and `app_{slug}_subscriber_count`: those with any downlink. Sessions whose start is
-    unknown are left out; `cell_id` is null where it is. Subscribers are counted once in a row, so several
-    rows' counts do not add up.
+    Each has `session_count, subscriber_count, dl_bytes, ul_bytes`, and per application `app_{slug}_dl_bytes`
+    and `app_{slug}_subscriber_count`: those with any downlink, which is what capacity is planned by. Sessions
+    whose start is unknown are left out; `cell_id` is null where it is. Subscribers are counted once in a row,
+    so several rows' counts do not add up.
     """
     slugs = [app.slug for app in contract.applications]
-    volumes = [
-        "dl_bytes",
-        "ul_bytes",
-        *(f"app_{slug}_{side}_bytes" for slug in slugs for side in ("dl", "ul")),
-    ]
+    volumes = ["dl_bytes", "ul_bytes", *(f"app_{slug}_dl_bytes" for slug in slugs)]
     timed = sessions.filter(~nw.col("local_date").is_null(), ~nw.col("local_hour").is_null())
     # By subscriber first: counts of several columns' distinct subscribers would take one pass each.
     own = timed.group_by(*_CELL, _PERSON).agg(session_count=nw.len(), **_sums(volumes))
