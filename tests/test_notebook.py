@@ -62,6 +62,8 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[st
         patch.setenv("JUPYTER_PATH", str(folder / "jupyter"))
         patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        # Who is held out of training follows from the key, and with it which models pass.
+        patch.setenv("SUBSIGHT_KEY", "the key of the tour that is tested")
         resources = {"metadata": {"path": str(folder / "here")}}
         # An error ends the execution, and with it the test, with the cell and its traceback.
         NotebookClient(tour, timeout=300, kernel_name="python3", resources=resources).execute()

@@ -403,7 +403,8 @@ def test_the_pdf_has_pages_text_and_drawings_in_colour(tmp_path: Path) -> None:
 
 
 def test_drawings_for_print_have_colours_instead_of_variables() -> None:
-    from subsight.surfaces.report.rendering import palette, resolved
+    from subsight.surfaces.report.palette import on_paper
+    from subsight.surfaces.report.rendering import resolved
 
-    assert palette()["c1"] == "#0063b2"
+    assert on_paper()["c1"] == "#0063b2"
     assert resolved('<path fill="var(--c2)" stroke="#01f0a3"/>') == '<path fill="#d55e00" stroke="#b4bcc6"/>'
