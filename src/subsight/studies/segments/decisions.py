@@ -172,9 +172,10 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     """
     middle, width = share + _Z**2 / (2 * count), share * (1 - share) / count + (_Z / (2 * count)) ** 2
     whole = 1 + _Z**2 / count
-    return max((middle - _Z * math.sqrt(width)) / whole, 0.0), min(
-        (middle + _Z * math.sqrt(width)) / whole, 1.0
-    )
+    # Rounding leaves a share of 0 or 1 a hair inside its own interval.
+    low = 0.0 if share == 0 else max(0.0, (middle - _Z * math.sqrt(width)) / whole)
+    high = 1.0 if share == 1 else min(1.0, (middle + _Z * math.sqrt(width)) / whole)
+    return low, high
 
 
 def _churn(inputs: SegmentInputs) -> Any:

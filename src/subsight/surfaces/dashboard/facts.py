@@ -115,7 +115,7 @@ def glossary(results: Results | None) -> list[Defined]:
             name,
             sentence(phrase(name.replace("{slug}", "each_application"))),
             unit or "",
-            spelled(meaning),
+            sentence(spelled(meaning)),
         )
         for name, unit, meaning in metrics()
     ]

@@ -24,7 +24,7 @@ _TITLES: Final = {
     "rfm": "Recency, frequency and usage", "trends": "Changes in the last week",
     "offer_profiles": "Place on the map of offers",
 }  # fmt: skip
-_HIDDEN: Final = frozenset({"subscriber_id", "subscriber_hash", "usage_bitmap"})
+_HIDDEN: Final = frozenset({"subscriber_id", "subscriber_hash", "usage_bitmap", "draw_number"})
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,14 @@ def person(workspace: Workspace, results: Results, pseudonym: str) -> Person:
             do="look for them by their number or pseudonym",
         )
     satisfaction = found.get("satisfaction", [{}])[0]
-    tables = [(_TITLES[name], _listed(found[name][0])) for name in _ONE_ROW if name in found]
+    segment = _segment(workspace, pseudonym, "segments" in found)
+    # What decided the segment stands above, with the inputs it was decided by.
+    listed = [name for name in _ONE_ROW if name in found and not (name == "segments" and segment["deciding"])]
+    tables = [(_TITLES[name], _listed(found[name][0])) for name in listed]
     offers = found.get("recommendations", [])
     outcome = found.get("offer_outcomes", [{}])[0].get("outcome")
     return Person(
-        pseudonym, _scores(satisfaction), tables, _segment(workspace, pseudonym, "segments" in found),
+        pseudonym, _scores(satisfaction), tables, segment,
         [{k: v for k, v in row.items() if k not in _HIDDEN} for row in offers],
         None if offers else outcome,
     )  # fmt: skip
@@ -114,7 +117,7 @@ def _scores(row: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         cluster, index = row.get(f"{name}_cluster"), row.get(f"{name}_index")
         more = [f"cluster {cluster}"] * (cluster is not None)
         more += [f"index {index:.0f} of 100"] * (index is not None)
-        found.append((sentence(name), f"{row[f'{name}_score']:.2f}", ", ".join(more)))
+        found.append((sentence(name), said(f"{name}_score", row), ", ".join(more)))
     return found
 
 

@@ -94,7 +94,7 @@ def definitions(results: Results, study: str | None = None) -> list[Defined]:
                     column.name,
                     sentence(phrase(column.name.replace("{slug}", "each_application"))),
                     unit_label(column.name) or "",
-                    spelled(column.meaning.format(name="an application’s")),
+                    sentence(spelled(column.meaning.format(name="an application’s"))),
                 )
                 for column in contract
             ],

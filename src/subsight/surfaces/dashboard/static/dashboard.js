@@ -36,6 +36,13 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") tip.hidden = true;
 });
 
+// On a phone the form of filters would be all that is seen: it waits until it is asked for.
+function fold() {
+  const form = document.querySelector(".filters .add");
+  if (form && matchMedia("(max-width: 34rem)").matches) form.open = false;
+}
+fold();
+
 let latest = null;
 
 // What the focus was on, so that it can be found again in the content that comes.
@@ -69,6 +76,7 @@ async function go(address, { push = true, scroll = null } = {}) {
     }
     document.title = page.title;
     main.replaceWith(next);
+    fold();
     const side = document.querySelector(".side");
     const nextSide = page.querySelector(".side");
     if (side && nextSide) side.replaceWith(nextSide);
