@@ -77,6 +77,8 @@ def format_value(value: float | None, unit: str | None) -> str:
     ('24.0 GB', '1,235 days', '0.5 days')
     >>> format_value(0.000225, "share"), format_value(0, "share"), format_value(1_849_770, "bps")
     ('0.02 %', '0 %', '1.85 Mbps')
+    >>> format_value(4498.422, "share")
+    '449,842.2 %'
     """
     if value is None or value != value:
         return "–"
@@ -88,7 +90,7 @@ def format_value(value: float | None, unit: str | None) -> str:
         return f"{value:,.0f} days" if abs(value) >= 10 or value == int(value) else f"{value:.1f} days"
     if unit == "share":
         # A tenth of a percent is enough, but few is not none.
-        return f"{100 * value:.{'1f' if abs(value) >= 0.0005 else '1g'}} %"
+        return f"{100 * value:,.{'1f' if abs(value) >= 0.0005 else '1g'}} %"
     if unit in ("s", "ms"):
         seconds = value if unit == "s" else value / 1000
         if unit == "ms" and abs(seconds) < 10:

@@ -361,5 +361,5 @@ def test_charts_are_drawn(duckdb_store: Store) -> None:
     for name in ("groups", "matrix", "segments"):
         drawn = {**(answers[name].chart or {}), "data": {"values": list(answers[name].rows)}}
         svg = vl_convert.vegalite_to_svg(json.dumps(drawn), allowed_base_urls=[])
-        marks = {"groups": ("bar", 4), "matrix": ("rect mark", 25), "segments": ("bar", 2)}[name]
+        marks = {"groups": ("bar", 4), "matrix": ("rect mark", 25), "segments": ("rect mark", 2)}[name]
         assert svg.count(f'aria-roledescription="{marks[0]}"') == marks[1]

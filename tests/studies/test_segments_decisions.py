@@ -85,6 +85,12 @@ def test_wilson_as_published(share: float, count: int, low: float, high: float) 
     assert wilson(share, count) == pytest.approx((low, high), abs=5e-5)
 
 
+@pytest.mark.parametrize("count", [*range(15, 400), 3718, 106_856])
+def test_none_and_all_end_their_own_intervals(count: int) -> None:
+    assert wilson(0.0, count)[0] == 0.0
+    assert wilson(1.0, count)[1] == 1.0
+
+
 def test_retention_says_whether_intervals_are_apart(store: Store) -> None:
     apart = {"is_churned": ([True] * 40 + [False] * 10, [True] * 5 + [False] * 45)}
     told = answers(store, _two((2000, 9e6), (100, 1e6), **apart))["retention"]

@@ -314,7 +314,7 @@ def test_the_days_that_are_missing_are_named(duckdb_store: Store) -> None:
 def test_charts_are_drawn(duckdb_store: Store) -> None:
     answers = told(duckdb_store, [*PLANTED, *(used(f"n{i}", 20) for i in range(3))])
     marks = {"categories": ("point", 3), "services": ("bar", 1), "hours": ("rect mark", 4),
-             "recommendations": ("bar", 5)}  # fmt: skip
+             "recommendations": ("rect mark", 5)}  # fmt: skip
     for name, (mark, count) in marks.items():
         drawn = {**(answers[name].chart or {}), "data": {"values": list(answers[name].rows)}}
         svg = vl_convert.vegalite_to_svg(json.dumps(drawn), allowed_base_urls=[])

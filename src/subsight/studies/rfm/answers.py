@@ -292,7 +292,8 @@ def _segments(inputs: RfmInputs) -> Answer:
     table = [[counts.get((segment, group.name), 0) for group in GROUPS] for segment in segments]
     reading = [_association("Segments and target groups", table)]
     reading += _apart(counts, sizes, inputs.usage.settings.minimum_group)
-    chart = charts.bars("segment_name", "segment_share", colour="rfm_group", stacked=True)
+    # More groups than there are colours to tell apart.
+    chart = charts.heat("segment_name", "rfm_group", "segment_share", text=".1%")
     return _answer(inputs, "segments", rows, reading, chart=chart, notes=notes)
 
 

@@ -142,7 +142,8 @@ def _recommendations(trends: Trends) -> Answer:
     rows = _counted(trends)
     minimum = trends.usage.settings.minimum_group
     reading = [*warnings_of(trends), *_offers(rows, minimum)]
-    chart = charts.bars("recommendation", "subscriber_count", colour="group") if rows else None
+    # More groups than there are colours to tell apart.
+    chart = charts.heat("recommendation", "group", "group_share", text=".1%") if rows else None
     return Answer(
         "trends.recommendations", _TEXT["recommendations"], rows, tuple(reading), chart,
         group_size="subscriber_count", notes=(*_thresholds(trends), *notes_of(trends)),
