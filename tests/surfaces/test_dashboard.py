@@ -25,7 +25,7 @@ from subsight.answers import Answer
 from subsight.errors import InputError
 from subsight.lifecycle.audit import AuditLog
 from subsight.surfaces.api.app import create_app
-from subsight.surfaces.dashboard import filtering
+from subsight.surfaces.dashboard import facts, filtering
 from subsight.surfaces.dashboard.addresses import PAGES, PARAMETERS
 from subsight.workspace import Workspace
 
@@ -171,7 +171,7 @@ def test_urls_survive_upgrades() -> None:
         ("/find", ["clear number", "recorded in the audit log"]),
         (f"/people/{PSEUDONYMS[0]}", ["Platinum", "GIGA", "25.0 %"]),
         ("/models", ["No model answers yet", "Groups subscribers by how much they use the network"]),
-        ("/runs", ["telcom.csv", "No start" , "1.5 s", "75.0 %", "the two periods cannot be compared"]),
+        ("/runs", ["150,001 records were read", "No start", "1.5 s", "75.0 %", "periods cannot be compared"]),
         ("/glossary", ["Metrics of profiles", "session_count", "Columns of sessions"]),
     ],
 )  # fmt: skip
@@ -226,6 +226,15 @@ def test_static_files_are_kept_and_named_by_their_content(service: Service) -> N
         assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
     assert service.raw("/static/dashboard-000000000000.css")[0] == 404
     assert service.raw("/static/..%2f..%2fpages.py")[0] == 404
+
+
+def test_inputs_are_counted_whatever_they_are_of() -> None:
+    inputs: list[dict[str, Any]] = [
+        {"records": 40, "accepted": 30, "rejected": 10},
+        {"records": 2, "accepted": 2},
+        {"records": None},
+    ]
+    assert facts.counted(inputs) == (42, 32, 10)
 
 
 def hrefs(page: str) -> list[str]:

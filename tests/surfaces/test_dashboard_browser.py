@@ -416,6 +416,11 @@ def test_nothing_sticks_out_of_any_page(browse: Open, operator: Workspace) -> No
             page.set_viewport_size({"width": width, "height": 844})
             assert page.evaluate("() => document.documentElement.scrollWidth") == width, path
     page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/studies/segments")
+    form = page.locator(".filters form")
+    expect(form).to_be_hidden()  # until it is asked for, so that the page begins with answers
+    page.get_by_text("Filters", exact=True).click()
+    expect(form).to_be_visible()
     page.goto("/")
     page.get_by_text("Menu", exact=True).click()
     page.locator(".drawer").get_by_role("link", name="Glossary").click()

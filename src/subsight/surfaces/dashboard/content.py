@@ -174,10 +174,10 @@ class Content:
         run = self._state.current()
         if run is None:
             return "empty.jinja", {}
-        inputs = data_quality(run.results)
+        inputs, read = data_quality(run.results), facts.read(run.results.manifest)
         return "runs.jinja", {
             "runs": facts.runs(self._workspace), "timings": facts.timings(run.results),
-            "read": facts.read(run.results.manifest), "quality": run.results.quality,
+            "read": read, "counted": facts.counted(read),
             "articles": articles(self._charts, run, inputs.answers, View(), most=_ALL_ROWS),
         }  # fmt: skip
 

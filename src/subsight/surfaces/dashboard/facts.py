@@ -15,7 +15,7 @@ from subsight.surfaces.report.words import phrase, sentence, spelled
 from subsight.units import format_value
 from subsight.workspace import Workspace
 
-__all__ = ["Change", "Changes", "changes", "glossary", "read", "runs", "timings"]
+__all__ = ["Change", "Changes", "changes", "counted", "glossary", "read", "runs", "timings"]
 
 _MOST_CHANGES: Final = 12
 
@@ -90,6 +90,14 @@ def read(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The inputs that a run was made from, each once: areas that share one name it each."""
     inputs = manifest.get("inputs", ())
     return list({(one.get("table"), one["content"]): one for one in inputs}.values())
+
+
+def counted(inputs: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:
+    """The records of all inputs together: read, accepted, rejected."""
+    records, accepted, rejected = (
+        sum(one.get(name) or 0 for one in inputs) for name in ("records", "accepted", "rejected")
+    )
+    return records, accepted, rejected
 
 
 def _seconds(manifest: Mapping[str, Any]) -> Mapping[str, float]:

@@ -110,6 +110,8 @@ _DAYS: Final[Spec] = {
 _LETTER: Final = 6.6
 _BOLD: Final = 8.0
 """Pixels of a letter of a label and of a heading."""
+_SLANTED: Final = 20
+"""Pixels from one slanted label to the next."""
 _LABELS: Final = 220
 """Pixels for the labels of a discrete y axis; the longest names of handsets need that much."""
 _BETWEEN: Final = 16
@@ -391,7 +393,9 @@ def _turn_labels(encodings: Spec, rows: Rows, width: int) -> None:
     fits = len(labels) * (longest + 1) * _LETTER <= width
     x["axis"] = {**x.get("axis", {}), "labelAngle": 0 if fits else -40}
     if not fits:
-        x["axis"] |= {"labelAlign": "right", "labelOverlap": "greedy"}
+        # None is left out as long as there is room for each: a category without its name says nothing.
+        has_room = _SLANTED * len(labels) <= width
+        x["axis"] |= {"labelAlign": "right", "labelOverlap": False if has_room else "greedy"}
         x["axis"] |= {"labelLimit": 110} if longest > _LONG else {}
 
 
