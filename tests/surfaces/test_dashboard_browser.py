@@ -282,7 +282,7 @@ def test_a_table_is_sorted_and_paged_and_leads_to_a_subscriber(
     expect(page.locator("#segment-title")).to_have_text(f"Segment: {segment}")
 
 
-def test_a_subscriber_is_looked_up_by_clear_number(browse: Open, operator: Workspace) -> None:
+def test_a_subscriber_is_looked_up_by_pseudonym(browse: Open, operator: Workspace) -> None:
     window = browse()
     path = one_subscriber(operator)
     page = window.go("/find")
