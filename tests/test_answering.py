@@ -224,6 +224,58 @@ def test_without_filters_an_answer_is_the_published_one(base: Path) -> None:
             assert pipeline.answer(base, own.id, Filters()) == own
 
 
+def test_several_questions_are_answered_as_each_alone(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = _commonest(base, "segments", "segment_name")
+    filters = Filters(segments=(name,))
+    asked = [
+        "overview.subscribers",
+        "satisfaction.top",
+        "overview.times",
+        "segments.overview",
+        "overview.coverage",
+    ]
+    alone: dict[str, Any] = {}
+    for question in asked:
+        try:
+            alone[question] = pipeline.answer(base, question, filters)
+        except FilterError as error:
+            alone[question] = str(error)
+    opened: list[Any] = []
+    told: dict[str, Any] = {}
+    real = answering.open_store
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        opened.append(arguments)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(answering, "open_store", counted)
+    found = pipeline.answers(base, asked, filters, told.__setitem__)
+    assert len(opened) == 1
+    assert found == told
+    assert list(found) == asked
+    assert {id: str(one) if isinstance(one, FilterError) else one for id, one in found.items()} == alone
+    assert [id for id, one in found.items() if isinstance(one, FilterError)] == asked[2::2]
+
+
+def test_each_question_says_why_nobody_is_looked_at(base: Path) -> None:
+    found = pipeline.answers(base, OF_PEOPLE, Filters(handsets=("Abacus 1",)))
+    assert list(found) == OF_PEOPLE
+    assert {getattr(one, "what", one) for one in found.values()} == {"the run has no such handset"}
+    with pytest.raises(NotFoundError):
+        pipeline.answers(base, ["overview.subscribers", "none.such"], Filters(engagement_clusters=(0,)))
+
+
+def test_without_filters_several_answers_are_the_published_ones(base: Path) -> None:
+    own = {one.id: one for one in Results(base).answers("overview")}
+    assert pipeline.answers(base, own, Filters()) == own
+
+
+def test_questions_by_hour_share_their_rows(base: Path) -> None:
+    asked = ["overview.times", "engagement.capacity_hours"]
+    filters = Filters(FIRST, LAST)
+    assert pipeline.answers(base, asked, filters) == {id: pipeline.answer(base, id, filters) for id in asked}
+
+
 # Hours, cells, applications
 
 

@@ -7,11 +7,11 @@ import http.client
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,6 +51,7 @@ class Pipeline:
     """What answers filtered questions, made by hand: only handsets and manufacturers, and not "Nobody"."""
 
     Filters = Filters
+    asked: ClassVar[list[list[str]]] = []
 
     @staticmethod
     def filterable(question: str) -> frozenset[str]:
@@ -67,9 +68,17 @@ class Pipeline:
         }
 
     @staticmethod
-    def answer(run: Path, question: str, filters: Any) -> Answer:
+    def answers(
+        run: Path, questions: list[str], filters: Any, told: Callable[[str, Answer | InputError], None]
+    ) -> None:
+        Pipeline.asked.append(questions)
+        for question in questions:
+            told(question, Pipeline.answer(run, question, filters))
+
+    @staticmethod
+    def answer(run: Path, question: str, filters: Any) -> Answer | InputError:
         if filters.chosen["handsets"] == ("Nobody",):
-            raise InputError("nobody is left", found="0 subscribers", do="take a filter away")
+            return InputError("nobody is left", found="0 subscribers", do="take a filter away")
         rows = [{"handset": "Apple iPhone 6S (A1688)", "session_count": 77, "subscriber_count": 50}]
         published = next(a for a in json.loads((run / "answers" / "overview.json").read_text()))
         return replace(Answer.from_json(published), rows=rows, reading=("77 sessions are left.",))
@@ -279,6 +288,16 @@ def test_a_filter_holds_in_every_link_and_says_what_it_did(service: Service) -> 
     own = service.page(f"/studies/overview/top_handsets?{query}&sort=session_count&desc=1")
     assert '<input type="hidden" name="handset" value="Apple iPhone 6S (A1688)">' in own
     assert f"/studies/overview/top_handsets?{query}&sort=session_count" in hrefs(own)
+
+
+def test_a_view_is_asked_for_once(service: Service) -> None:
+    query = "handset=Apple+iPhone+6S+%28A1688%29&manufacturer=Once"
+    before = len(Pipeline.asked)
+    first = service.page(f"/studies/overview?{query}")
+    assert Pipeline.asked[before:] == [["overview.top_handsets"]]  # of all its questions, that one can be
+    assert service.page(f"/studies/overview?{query}") == first
+    service.page(f"/studies/overview/top_handsets?{query}")
+    assert len(Pipeline.asked) == before + 1
 
 
 def test_a_refused_filter_is_explained(service: Service) -> None:

@@ -7,7 +7,7 @@ and sessions, which are no part of a run, are not read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import cache
@@ -25,13 +25,15 @@ from subsight.pipeline.filters import Choice, Filters, check, choices, people
 from subsight.results import Results, respectful
 from subsight.settings import Settings
 from subsight.store import Frame, Store, open_store
-from subsight.studies import SUBSCRIBERS, Inputs, Question
+from subsight.studies import SUBSCRIBERS, Inputs, Question, answer_all
 from subsight.studies.segments import QUESTIONS as SEGMENTS
 from subsight.studies.segments import SegmentInputs, SegmentQuestion
 from subsight.tables import SESSIONS
 
-__all__ = ["Choice", "Filters", "answer", "choices", "filterable"]
+__all__ = ["Choice", "Filters", "answer", "answers", "choices", "filterable"]
 
+Told = Callable[[str, Answer | FilterError], None]
+_Way = Callable[[Store, Results, Filters], tuple[Any, str]]
 _KEPT: Final = "Groups, scores and models are those of the whole run."
 
 
@@ -52,22 +54,93 @@ def answer(
         NotFoundError: the run has no such answer.
         FilterError: the question cannot be filtered so, a value is unknown, or too few subscribers are left.
     """
-    results = Results(run)
-    published = results.answer(question)
-    kinds = filters.kinds()
-    if not kinds:
-        return published
-    _refuse(question, kinds)
-    known = _questions()[question]
-    with open_store(engine, memory=memory) as store:
-        if isinstance(known, SegmentQuestion):
-            found, scope = _of_segments(store, results, known, filters)
-        elif set(kinds) <= SUBSCRIBERS:
-            found, scope = _of_people(store, results, known, filters)
+    found = answers(run, [question], filters, engine=engine, memory=memory)[question]
+    if isinstance(found, FilterError):
+        raise found
+    return found
+
+
+def answers(
+    run: Path,
+    questions: Iterable[str],
+    filters: Filters,
+    told: Told | None = None,
+    *,
+    engine: str = "duckdb",
+    memory: str = "1GB",
+) -> dict[str, Answer | FilterError]:
+    """As `answer`, to several questions by id: which part is looked at is found out once for all of them.
+
+    In the place of an answer that cannot be given is the error that says why. `told` hears the id and the
+    answer, or the error, of each question as soon as it is there, in one of two threads.
+
+    Raises:
+        NotFoundError: the run has no such answer.
+    """
+    results, kinds = Results(run), filters.kinds()
+    found: dict[str, Answer | FilterError] = {}
+    asked: dict[_Way, list[Any]] = {}
+
+    def tell(id: str, one: Answer | FilterError) -> None:
+        found[id] = one
+        if told:
+            told(id, one)
+
+    published = _published(results, questions)
+    for id, own in published.items():
+        if not kinds:
+            tell(id, own)
+        elif refused := _refusal(id, kinds):
+            tell(id, refused)
         else:
-            found, scope = _of_hours(store, results, known, filters)
-    found = Answer.from_json(found.to_json())  # as the published ones: dates are texts, no number is NaN
-    return respectful(replace(found, reading=(scope, *found.reading)), results.minimum_group)
+            known = _questions()[id]
+            asked.setdefault(_way(known, kinds), []).append(known)
+    if asked:
+        with open_store(engine, memory=memory) as store:
+            for way, some in asked.items():
+                _ask(store, results, filters, way, some, tell)
+    return {id: found[id] for id in published}
+
+
+def _published(results: Results, questions: Iterable[str]) -> dict[str, Answer]:
+    """The published answers by id; a study is read once."""
+    wanted = tuple(dict.fromkeys(questions))
+    held = {
+        study: {one.id: one for one in results.answers(study)}
+        for study in dict.fromkeys(id.partition(".")[0] for id in wanted)
+        if study in results.studies()
+    }
+    # What is not there is said as the run says it.
+    return {id: held.get(id.partition(".")[0], {}).get(id) or results.answer(id) for id in wanted}
+
+
+def _way(question: Question | SegmentQuestion, kinds: tuple[str, ...]) -> _Way:
+    """What finds the part of the run that a question looks at."""
+    if isinstance(question, SegmentQuestion):
+        return _of_segments
+    return _of_people if set(kinds) <= SUBSCRIBERS else _of_hours
+
+
+def _ask(
+    store: Store, results: Results, filters: Filters, way: _Way, questions: Sequence[Any], tell: Told
+) -> None:
+    """Answers questions that look at the same part."""
+    try:
+        inputs, scope = way(store, results, filters)
+    except FilterError as error:
+        for question in questions:
+            tell(question.id, error)
+        return
+
+    def finish(found: Answer) -> None:
+        found = Answer.from_json(found.to_json())  # as the published ones: dates are texts, no number is NaN
+        scoped = replace(found, reading=(scope, *found.reading))
+        tell(found.id, respectful(scoped, results.minimum_group))
+
+    if len(questions) == 1:  # a second thread would have nothing to do
+        finish(questions[0].answer(inputs))
+    else:
+        answer_all(questions, inputs, finish)
 
 
 @cache
@@ -78,14 +151,15 @@ def _questions() -> Mapping[str, Question | SegmentQuestion]:
     return {one.id: one for one in (*asked, *SEGMENTS)}
 
 
-def _refuse(question: str, kinds: tuple[str, ...]) -> None:
+def _refusal(question: str, kinds: tuple[str, ...]) -> FilterError | None:
+    """Why a question cannot be filtered by these kinds; None where it can."""
     allowed = filterable(question)
     if not (refused := [kind for kind in kinds if kind not in allowed]):
-        return
+        return None
     why = "it is read from sessions or from a fit, and a filter neither reads the one nor repeats the other"
     if allowed:
         why = "by " + ", ".join(kind.replace("_", " ") for kind in sorted(allowed))
-    raise FilterError(
+    return FilterError(
         f"{question} cannot be filtered by {' or '.join(kind.replace('_', ' ') for kind in refused)}",
         expected=why if allowed else None,
         found=None if allowed else why,
@@ -96,15 +170,12 @@ def _refuse(question: str, kinds: tuple[str, ...]) -> None:
 # Subscribers
 
 
-def _of_people(store: Store, results: Results, question: Question, filters: Filters) -> tuple[Answer, str]:
+def _of_people(store: Store, results: Results, filters: Filters) -> tuple[Inputs, str]:
     chosen = people(store, results, filters)
-    scope = _scope(store, results, chosen, filters)
-    return question.answer(_inputs(store, results, profiles=chosen)), scope
+    return _inputs(store, results, profiles=chosen), _scope(store, results, chosen, filters)
 
 
-def _of_segments(
-    store: Store, results: Results, question: SegmentQuestion, filters: Filters
-) -> tuple[Answer, str]:
+def _of_segments(store: Store, results: Results, filters: Filters) -> tuple[SegmentInputs, str]:
     members = store.read([results.path("segments")])
     others = replace(filters, segments=())
     if filters.segments:
@@ -115,7 +186,7 @@ def _of_segments(
         members = store.keep(members.join(chosen, on="subscriber_id", how="inner"))
     scope = _scope(store, results, members, filters)
     record = results.models()["segments"]
-    return question.answer(SegmentInputs(store, members, record, _settings(results))), scope
+    return SegmentInputs(store, members, record, _settings(results)), scope
 
 
 def _scope(store: Store, results: Results, chosen: Frame, filters: Filters) -> str:
@@ -138,7 +209,7 @@ def _too_few(results: Results) -> FilterError:
 # Hours, cells and applications
 
 
-def _of_hours(store: Store, results: Results, question: Question, filters: Filters) -> tuple[Answer, str]:
+def _of_hours(store: Store, results: Results, filters: Filters) -> tuple[Inputs, str]:
     table = "usage_cells" if filters.cells else "usage_hours"
     if table not in results.tables():
         raise FilterError(
@@ -157,7 +228,7 @@ def _of_hours(store: Store, results: Results, question: Question, filters: Filte
     if (most or 0) < results.minimum_group:
         raise _too_few(results)
     inputs = replace(_inputs(store, results, hours=rows), contract=contract)
-    return question.answer(inputs), f"Only a part of the sessions is looked at: {filters.said()}."
+    return inputs, f"Only a part of the sessions is looked at: {filters.said()}."
 
 
 def _within(rows: Frame, first: date | None, last: date | None) -> Frame:

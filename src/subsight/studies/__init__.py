@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import narwhals as nw
+
 from subsight.answers import Answer
 from subsight.contracts import Contract
 from subsight.settings import Settings
@@ -98,7 +100,11 @@ def answer_all(
                 told(found[place])
 
     twin = inputs.store.twin()
-    frames = {"sessions": twin.adopt(inputs.sessions), "profiles": twin.adopt(inputs.profiles)}
+    frames = {
+        name: twin.adopt(frame)
+        for name in ("sessions", "profiles", "hours")
+        if isinstance(frame := getattr(inputs, name), nw.LazyFrame)  # of a part of a run not all are there
+    }
     with ThreadPoolExecutor(1) as other:
         second = other.submit(work, replace(inputs, store=twin, **frames))
         work(inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,8 +23,6 @@ from subsight.surfaces.report.words import phrase
 
 __all__ = ["Article", "articles", "chart_of", "kind_words", "one"]
 
-_AT_ONCE: Final = 4
-"""Filtered questions of one page that are asked at the same time."""
 _WORDS: Final = {"manufacturer": "handset manufacturer"}
 
 
@@ -80,13 +78,16 @@ def articles(
     most: int = FIRST_ROWS,
 ) -> list[Article]:
     """Answers as articles of one page at `path`, or leading each to its own, with `most` rows of each."""
-    # While one question is asked again, the chart of another is drawn.
-    with ThreadPoolExecutor(_AT_ONCE if view.is_filtered else 1) as pool:
-        begun = pool.map(lambda answer: _begun(charts, run, answer, view), answers)
-        shown, drawn = zip(*begun, strict=True) if answers else ((), ())
+    drawn: dict[str, Future[Any]] = {}
+
+    def begin(id: str, shown: Shown) -> None:
+        # While one question is asked again, the chart of another is drawn.
+        drawn[id] = chart_of(charts, run, shown, view)
+
+    shown = run.show_all(answers, view, begin)
     known = run.addresses(view)
     made = []
-    for one_shown, chart in zip(shown, drawn, strict=True):
+    for one_shown, chart in ((shown[one.id], drawn[one.id]) for one in answers):
         answer = one_shown.answer
         own = question_path(answer.id)
         rows = answer.rows[:most]
@@ -100,11 +101,6 @@ def articles(
             )
         )  # fmt: skip
     return made
-
-
-def _begun(charts: Charts, run: Current, answer: Answer, view: View) -> tuple[Shown, Future[Any]]:
-    shown = run.show(answer, view)
-    return shown, chart_of(charts, run, shown, view)
 
 
 def one(charts: Charts, run: Current, answer: Answer, view: View) -> Article:

@@ -1,8 +1,8 @@
-"""The one way from an address to an answer: unfiltered as published, filtered by `pipeline.answer`."""
+"""The one way from an address to an answer: unfiltered as published, filtered by `pipeline.answers`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,15 +64,25 @@ def choices(run: Path) -> Mapping[str, Sequence[Any]]:
     return found
 
 
-def show(results: Results, answer: Answer, view: View) -> Shown:
-    """An answer of the run as the view asks for it."""
-    if not view.is_filtered:
-        return Shown(answer)
-    takes = filterable(answer.id)
-    if ignored := tuple(kind for kind in view.kinds() if kind not in takes):
-        return Shown(answer, ignored=ignored)
-    filters = _filters(view)
+def show(results: Results, answers: Sequence[Answer], view: View, told: Callable[[str, Shown], None]) -> None:
+    """Tells each answer of the run, by id, as the view asks for it, as soon as it is there."""
+    filters, asked = _filters(view), {}
+    for answer in answers:
+        takes = filterable(answer.id)
+        if ignored := tuple(kind for kind in view.kinds() if kind not in takes):
+            told(answer.id, Shown(answer, ignored=ignored))
+        else:
+            asked[answer.id] = answer
+    if not asked:
+        return
+    said = str(filters.said())
+
+    def tell(id: str, found: Any) -> None:
+        refused = isinstance(found, InputError)
+        told(id, Shown(asked[id], refused=found) if refused else Shown(found, said=said))
+
     try:
-        return Shown(_pipeline().answer(results.folder, answer.id, filters), said=str(filters.said()))
+        _pipeline().answers(results.folder, list(asked), filters, tell)
     except InputError as error:
-        return Shown(answer, refused=error)
+        for id in asked:
+            tell(id, error)

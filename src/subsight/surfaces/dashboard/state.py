@@ -69,19 +69,46 @@ class Current:
 
     def show(self, answer: Answer, view: View) -> Shown:
         """An answer for a view; a filtered one is kept."""
-        if not view.is_filtered:
-            return Shown(answer)
-        key = (answer.id, tuple(view.filter_pairs()))
+        return self.show_all([answer], view)[answer.id]
+
+    def show_all(
+        self, answers: Sequence[Answer], view: View, told: Callable[[str, Shown], None] | None = None
+    ) -> dict[str, Shown]:
+        """Answers for a view by id; filtered ones are kept, and those that are not are asked for together.
+
+        `told` hears each as soon as it is there, in whichever thread found it.
+        """
+        found: dict[str, Shown] = {}
+        pairs = tuple(view.filter_pairs())
+
+        def tell(id: str, shown: Shown) -> None:
+            found[id] = shown
+            if view.is_filtered:
+                self._keep((id, pairs), shown)
+            if told:
+                told(id, shown)
+
+        waiting = []
+        for answer in answers:
+            known = self._known((answer.id, pairs)) if view.is_filtered else Shown(answer)
+            if known:
+                tell(answer.id, known)
+            else:
+                waiting.append(answer)
+        if waiting:
+            filtering.show(self.results, waiting, view, tell)
+        return found
+
+    def _known(self, key: Hashable) -> Shown | None:
         with self._lock:
-            if (known := self._shown.get(key)) is not None:
-                self._shown.move_to_end(key)
-                return known
-        found = filtering.show(self.results, answer, view)
+            return self._shown.get(key)
+
+    def _keep(self, key: Hashable, shown: Shown) -> None:
         with self._lock:
-            self._shown[key] = found
+            self._shown[key] = shown
+            self._shown.move_to_end(key)
             while len(self._shown) > _MOST:
                 self._shown.popitem(last=False)
-        return found
 
 
 class State:
