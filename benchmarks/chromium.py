@@ -21,14 +21,13 @@ class Browser:
         self._writing = writing
         self._number = 0
         self._rest = b""
+        self._session: str | None = None
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
         attached = self.ask("Target.attachToTarget", targetId=target, flatten=True)
-        self._session: str | None = attached["sessionId"]
+        self._session = attached["sessionId"]
         for domain in ("Page", "Network", "Runtime"):
             self.ask(f"{domain}.enable")
         self.ask("Network.setCacheDisabled", cacheDisabled=True)
-
-    _session = None
 
     def ask(self, method: str, **parameters: Any) -> Any:
         self._number += 1

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,10 +121,11 @@ class Server:
 
 
 def _family(pid: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
+    """A process and its descendants; children are listed by the thread that began them."""
+    children: list[str] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            children += task.read_text().split()
     return [pid, *(one for child in children for one in _family(int(child)))]
 
 
@@ -292,7 +293,7 @@ def baselines(server: Server, results: Results) -> None:
         some = [server.get(path) for path in paths]
         if statement is use:
             compared(server.get(paths[0].replace("?", ".csv?", 1)).body, hand[0][2][0])
-        left = [statistics.median(one[i] for one in hand) for i in (0, 1)]
+        left = [statistics.median(wall for wall, _, _ in hand), statistics.median(cpu for _, cpu, _ in hand)]
         right = [statistics.median(getattr(one, n) for one in some) for n in ("whole_ms", "cpu_ms")]
         line = f"{id:42}{left[0]:9.0f}{left[1]:6.0f}{right[0]:8.0f}{right[1]:6.0f}"
         print(f"{line}{right[0] / left[0]:7.1f}{right[1] / left[1]:8.1f}")

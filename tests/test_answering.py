@@ -23,6 +23,7 @@ from subsight.privacy import pseudonym
 from subsight.results import Results
 from subsight.settings import Settings
 from subsight.simulate import Operator, simulate
+from subsight.store import open_store
 from subsight.studies import HOURS, KINDS, SUBSCRIBERS, Question
 from subsight.workspace import Workspace
 
@@ -242,11 +243,10 @@ def test_several_questions_are_answered_as_each_alone(base: Path, monkeypatch: p
             alone[question] = str(error)
     opened: list[Any] = []
     told: dict[str, Any] = {}
-    real = answering.open_store
 
     def counted(*arguments: Any, **named: Any) -> Any:
         opened.append(arguments)
-        return real(*arguments, **named)
+        return open_store(*arguments, **named)
 
     monkeypatch.setattr(answering, "open_store", counted)
     found = pipeline.answers(base, asked, filters, told.__setitem__)
