@@ -107,6 +107,11 @@ def test_one_gets_what_all_got(trained: Path, tmp_path: Path) -> None:
         alone = insight.recommend(name)
         assert alone["offers"] == every.get(name, [])
         assert alone["outcome"] == outcomes[name]
+        # Of each offer that is not given it is told what took it, but of those that others were better than.
+        taken = [offer for offers in alone["filtered"].values() for offer in offers]
+        assert not {one["offer_id"] for one in alone["offers"] if not one["is_fallback"]} & set(taken)
+        assert len(alone["filtered"]["validity"]) == 3
+        assert ("hold-out" in alone["filtered"]) is (outcomes[name] == "held out")
     shares = [out == "held out" for out in outcomes.values()]
     assert sum(shares) / len(shares) == pytest.approx(0.05, abs=0.012)
     with pytest.raises(NotFoundError):

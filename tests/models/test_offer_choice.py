@@ -72,6 +72,10 @@ def test_filters_take_in_order_and_count_what_they_take() -> None:
         "catalogue": 0, "validity": 5, "eligibility": 1, "already has it": 1, "contact cap": 3,
         "margin floor": 4, "experience": 2, "hold-out": 0, "suits the node": 1,
     }  # fmt: skip
+    # What took which offer: 1 validity, 2 eligibility, 3 has it, 4 cap, 5 margin, 6 experience, 8 the node.
+    assert found.taken.tolist() == [
+        [1, 2, 0, 5], [1, 3, 0, 5], [1, 4, 4, 4], [1, 6, 6, 5], [1, 8, 0, 5],
+    ]  # fmt: skip
     assert found.left == {
         "catalogue": 5, "validity": 5, "eligibility": 5, "already has it": 5, "contact cap": 4,
         "margin floor": 4, "experience": 3, "hold-out": 3, "suits the node": 3,

@@ -248,19 +248,31 @@ def _answered(members: pa.Table, found: Recommended, at: datetime, by: Offers) -
     for row in found.table.to_pylist():
         given.setdefault(row.pop("subscriber_id"), []).append(row)
     outcomes = found.outcomes["outcome"].to_pylist()
-    rows = zip(members["subscriber_id"].to_pylist(), members["node"].to_pylist(), outcomes, strict=True)
+    filtered = [_filtered(by.recommender.catalogue.offers, row) for row in found.taken.tolist()]
+    names, nodes = members["subscriber_id"].to_pylist(), members["node"].to_pylist()
     return [
         {
             "subscriber_id": name,
             "outcome": outcome,
             "node": node,
             "offers": given.get(name, []),
+            "filtered": taken,
             "as_of": at.date().isoformat(),
             "model": by.name,
             "version": by.version,
         }
-        for name, node, outcome in rows
+        for name, node, outcome, taken in zip(names, nodes, outcomes, filtered, strict=True)
     ]
+
+
+def _filtered(offers: Sequence[str], taken: Sequence[int]) -> dict[str, list[str]]:
+    """By filter the offers that it took from a subscriber, in the order of the filters."""
+    from subsight.models.offers.choice import STEPS
+
+    found: dict[str, list[str]] = {}
+    for step in sorted(set(taken) - {0}):
+        found[STEPS[step]] = [offer for offer, by in zip(offers, taken, strict=True) if by == step]
+    return found
 
 
 def usage_row(row: Mapping[str, Any], numbers: Collection[str] | None = None) -> dict[str, Any]:

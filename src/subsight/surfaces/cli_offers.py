@@ -108,6 +108,8 @@ def _print_one(found: dict[str, Any], output: Output) -> None:
     print(f"{found['subscriber_id']}: {found['outcome']}, as of {found['as_of']}")
     if found["offers"]:
         tables.print_rows(found["offers"])
+    for step, offers in found["filtered"].items():
+        print(f"filtered by {step}: {', '.join(offers)}")
 
 
 def _print_all(results: Any, workspace: Path, output: Output) -> None:

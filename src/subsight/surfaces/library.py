@@ -129,7 +129,7 @@ class Insight:
         """One subscriber's offers with reasons, by clear number or pseudonym, as `recommend_all` gives them.
 
         `subscriber_id, outcome, node, offers` (ranked, each with `score, reason, is_fallback,
-        probability`), `as_of, model, version`.
+        probability`), `filtered` (by filter the offers that it took away), `as_of, model, version`.
 
         Raises:
             NotFoundError: no map was trained, or nobody is called so.

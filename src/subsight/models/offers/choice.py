@@ -100,6 +100,7 @@ class Choices:
         outcomes: of each row, its place in `OUTCOMES`.
         removed: offers that each of `STEPS` took from subscribers.
         left: subscribers who had at least one offer after each of `STEPS`.
+        taken: rows x offers: the place in `STEPS` of what took the offer from the subscriber; 0: nothing did.
         outside: defaults that no catalogue holds.
     """
 
@@ -112,6 +113,7 @@ class Choices:
     outcomes: NDArray[np.int8]
     removed: Mapping[str, int]
     left: Mapping[str, int]
+    taken: NDArray[np.int8]
     outside: tuple[str, ...]
 
 
@@ -135,8 +137,8 @@ def choose(
     is_out = _uniform(policy.seed, asked.hashes, _HOLDS_OUT) < policy.holdout_share
     suits = np.zeros(asked.eligible.shape, np.bool_)
     suits[asked.nodes >= 0] = ~np.isnan(scores[asked.nodes[asked.nodes >= 0]])
-    usable, funnel = np.ones(asked.eligible.shape, np.bool_), _Funnel()
-    funnel.after("catalogue", usable)
+    usable = np.ones(asked.eligible.shape, np.bool_)
+    funnel = _Funnel(usable)
     for step, kept in (
         ("validity", is_valid[None, :]),
         ("eligibility", asked.eligible),
@@ -165,23 +167,24 @@ def choose(
     by = np.lexsort((ranks, rows))
     return Choices(
         rows[by], ranks[by], places[by], probability[by], counts[by], is_drawn[by], outcomes.astype(np.int8),
-        funnel.removed, funnel.left, outside,
+        funnel.removed, funnel.left, funnel.taken, outside,
     )  # fmt: skip
 
 
 class _Funnel:
     """What each filter took away, and who had something left."""
 
-    def __init__(self) -> None:
+    def __init__(self, usable: Flags) -> None:
         self.removed: dict[str, int] = {}
         self.left: dict[str, int] = {}
-        self._before = 0
+        self.taken = np.zeros(usable.shape, np.int8)
+        self.after("catalogue", usable)
 
     def after(self, step: str, usable: Flags) -> None:
-        count = int(usable.sum())
-        self.removed[step] = max(0, self._before - count)
+        now = ~usable & (self.taken == 0)
+        self.taken[now] = STEPS.index(step)
+        self.removed[step] = int(now.sum())
         self.left[step] = int(usable.any(axis=1).sum()) if usable.shape[1] else 0
-        self._before = count
 
 
 def _picked(policy: Policy, order: Places, asked: Asked, usable: Flags) -> tuple[Any, ...]:

@@ -39,6 +39,7 @@ class Recommended:
         outcomes: `subscriber_id, outcome`.
         removed, left: the funnel (see `Choices`).
         unmeasured: subscribers whose experience nobody measured.
+        taken: subscribers x offers of the catalogue: what took the offer away (see `Choices`).
     """
 
     table: pa.Table
@@ -46,6 +47,7 @@ class Recommended:
     removed: Mapping[str, int]
     left: Mapping[str, int]
     unmeasured: int
+    taken: NDArray[np.int8]
 
 
 class Recommender:
@@ -200,7 +202,9 @@ class Recommender:
         found = choose(policy, offered.offers, is_valid, margins, offered.scores, self.order, asked)
         unmeasured = int(np.isnan(asked.experience).sum())
         table = self._told(members, found, asked)
-        return Recommended(table, _outcomes(members, found), found.removed, found.left, unmeasured)
+        return Recommended(
+            table, _outcomes(members, found), found.removed, found.left, unmeasured, found.taken
+        )
 
     def _asked(self, members: pa.Table, holdings: pa.Table | None) -> Asked:
         catalogue, rows = self.catalogue, members.num_rows

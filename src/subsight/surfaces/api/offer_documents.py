@@ -137,6 +137,11 @@ def _answer() -> Schema:
             },
             "node": {"type": ["integer", "null"], "description": "Null where too little is known."},
             "offers": {"type": "array", "items": offer, "description": "The best first."},
+            "filtered": {
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": {"type": "string"}},
+                "description": "By filter, in their order, the offers of the catalogue that it took away.",
+            },
             "as_of": {
                 "type": "string",
                 "format": "date",
