@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from subsight import Insight, pipeline
 from subsight.results import Results
+from subsight.simulate import SimulatedOffers
 
-__all__ = ["recommend_all", "train_offers"]
+__all__ = ["DAY", "ingested", "recommend_all", "train_offers"]
+
+DAY = "2026-06-01"
+"""The day after the purchases of a simulated market end."""
+
+
+def ingested(path: Path, market: SimulatedOffers, **settings: Any) -> Insight:
+    """A workspace with a market's usage, offers and purchases."""
+    insight = Insight.open(path, as_of=DAY, **settings)
+    for kind in ("usage", "offers", "purchases"):
+        insight.ingest(getattr(market, kind), kind=kind)
+    return insight
 
 
 def _undrawn(_spec: str) -> str:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from offers_quickly import recommend_all, train_offers
+from offers_quickly import DAY, ingested, recommend_all, train_offers
 
 from subsight import Insight
 from subsight.simulate import OfferMarket, Operator, SimulatedOffers, simulate, simulate_offers
 from subsight.workspace import Workspace
 
-DAY = "2026-06-01"
 CERTAIN: dict[str, Any] = {"offer_exploration_share": 0.0, "offer_holdout_share": 0.0}
 ALL = 600
 
@@ -32,10 +31,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(market: SimulatedOffers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "ws"
-    insight = Insight.open(path, as_of=DAY)
-    for kind in ("usage", "offers", "purchases"):
-        insight.ingest(getattr(market, kind), kind=kind)
-    train_offers(insight)
+    train_offers(ingested(path, market))
     return path
 
 

@@ -9,16 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from offers_quickly import DAY, ingested
 
 from subsight import Insight
 from subsight.simulate import OfferMarket, Operator, SimulatedOffers, simulate, simulate_offers
 
-DAY = "2026-06-01"
 KEY = "0123456789abcdef-offers"
 SMALL_PARTS = """
 import sys
@@ -34,13 +33,6 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> SimulatedOffers:
     return simulate_offers(
         OfferMarket(subscribers=3_000, seed=9, missing=0.05), tmp_path_factory.mktemp("market")
     )
-
-
-def ingested(path: Path, market: SimulatedOffers, **settings: Any) -> Insight:
-    insight = Insight.open(path, as_of=DAY, **settings)
-    for kind in ("usage", "offers", "purchases"):
-        insight.ingest(getattr(market, kind), kind=kind)
-    return insight
 
 
 @pytest.fixture(scope="module")

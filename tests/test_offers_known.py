@@ -10,13 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from offers_quickly import recommend_all, train_offers
+from offers_quickly import DAY, ingested, recommend_all, train_offers
 
 from subsight import Insight
 from subsight.simulate import OfferMarket, SimulatedOffers, simulate_offers
 from subsight.surfaces.tables import print_subscriber
 
-DAY = "2026-06-01"
 CERTAIN: dict[str, Any] = {"offer_exploration_share": 0.0, "offer_holdout_share": 0.0}
 
 
@@ -28,10 +27,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> SimulatedOffers:
 @pytest.fixture(scope="module")
 def trained(market: SimulatedOffers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "ws"
-    insight = Insight.open(path, as_of=DAY)
-    for kind in ("usage", "offers", "purchases"):
-        insight.ingest(getattr(market, kind), kind=kind)
-    train_offers(insight)
+    train_offers(ingested(path, market))
     return path
 
 

@@ -13,14 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from offers_quickly import recommend_all, train_offers
+from offers_quickly import DAY, ingested, recommend_all, train_offers
 
 from subsight import Insight
 from subsight.errors import ConfigurationError, InputError, NotFoundError, WorkspaceError
 from subsight.simulate import OfferMarket, SimulatedOffers, simulate_offers, simulate_responses
 
 MARKET = OfferMarket(subscribers=6_000, seed=3, missing=0.02)
-DAY = "2026-06-01"
 CERTAIN: dict[str, Any] = {"offer_exploration_share": 0.0, "offer_holdout_share": 0.0}
 
 
@@ -29,17 +28,10 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> SimulatedOffers:
     return simulate_offers(MARKET, tmp_path_factory.mktemp("market"))
 
 
-def ingested(path: Path, market: SimulatedOffers, **settings: Any) -> Insight:
-    insight = Insight.open(path, as_of=DAY, identifiers="clear", **settings)
-    for kind in ("usage", "offers", "purchases"):
-        insight.ingest(getattr(market, kind), kind=kind)
-    return insight
-
-
 @pytest.fixture(scope="module")
 def trained(market: SimulatedOffers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("trained") / "ws"
-    train_offers(ingested(path, market))
+    train_offers(ingested(path, market, identifiers="clear"))
     return path
 
 
@@ -92,7 +84,7 @@ def test_the_map_beats_popularity_only_where_types_answer_differently(
     market = simulate_offers(
         OfferMarket(subscribers=8_000, response_effect=effect, seed=5), tmp_path / "made"
     )
-    results = train_offers(ingested(tmp_path / "ws", market))
+    results = train_offers(ingested(tmp_path / "ws", market, identifiers="clear"))
     sentence = results.answer("offers.evaluation").reading[0]
     assert ("more often than the most popular" in sentence) is is_better
 
@@ -275,7 +267,7 @@ def test_several_rows_of_a_subscriber_are_one(market: SimulatedOffers, tmp_path:
         place = table.column_names.index("transationDuration")
         pq.write_table(table.set_column(place, "transationDuration", pa.array(seconds)), halves[-1])
     whole, split = (
-        ingested(tmp_path / "whole", market),
+        ingested(tmp_path / "whole", market, identifiers="clear"),
         Insight.open(tmp_path / "split", as_of=DAY, identifiers="clear"),
     )
     split.ingest(*halves, kind="usage")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -171,20 +171,12 @@ def segment(
         InputError: there is nobody to divide.
         ConfigurationError: a setting of the segments cannot be used with these subscribers.
     """
-    from subsight.settings import load
-
-    settings = settings or load(workspace.settings_file)
-    clock = Clock(progress)
-    with workspace.writing() as scratch, _store(settings, scratch) as store:
-        settings = _in_zone(settings, workspace.batches("sessions"))
-        context = Context(store, workspace, settings, clock, on_answer, draw)
-        source = segments.source_of(workspace, settings, afresh=afresh) or "profiles"
-        with workspace.staged_run() as folder:
-            area = segments.compute(context, source, _tables(context, ()), None, afresh=afresh)
-            with clock.stage("publish"):
-                publish(context, [area], folder)
-            _finish(folder, finishers, clock)
-    return workspace.run()
+    with _working(workspace, settings, progress, on_answer, draw) as context:
+        zoned = _in_zone(context.settings, workspace.batches("sessions"))
+        context = replace(context, settings=zoned)
+        source = segments.source_of(workspace, zoned, afresh=afresh) or "profiles"
+        area = segments.compute(context, source, _tables(context, ()), None, afresh=afresh)
+        return _published(context, [area], finishers)
 
 
 def train_offers(
@@ -201,18 +193,9 @@ def train_offers(
     Raises:
         InputError: there is no usage to go by, or nothing in it differs.
     """
-    from subsight.settings import load
-
-    settings = settings or load(workspace.settings_file)
-    clock = Clock(progress)
-    with workspace.writing() as scratch, _store(settings, scratch) as store:
-        context = Context(store, workspace, settings, clock, on_answer, draw)
-        area = offers.area(offers.prepare(context, beginning(settings)))
-        with workspace.staged_run() as folder:
-            with clock.stage("publish"):
-                publish(context, [area], folder)
-            _finish(folder, finishers, clock)
-    return workspace.run()
+    with _working(workspace, settings, progress, on_answer, draw) as context:
+        prepared = offers.prepare(context, beginning(context.settings))
+        return _published(context, [offers.area(prepared)], finishers)
 
 
 def recommend(
@@ -236,19 +219,36 @@ def recommend(
         NotFoundError: no map was trained yet.
         InputError: no offer may be given to anybody.
     """
+    with (
+        _working(workspace, settings, progress, on_answer, draw) as context,
+        offers.Job(context, beginning(context.settings)) as job,
+    ):
+        return _published(context, job.done(on_part), finishers)
+
+
+@contextmanager
+def _working(
+    workspace: Workspace,
+    settings: Settings | None,
+    progress: Progress | None,
+    on_answer: Callable[[Answer], None] | None,
+    draw: shown.Draw,
+) -> Iterator[Context]:
+    """Sole right to write, and what computes; settings are the workspace's where none are given."""
     from subsight.settings import load
 
     settings = settings or load(workspace.settings_file)
-    clock = Clock(progress)
     with workspace.writing() as scratch, _store(settings, scratch) as store:
-        context = Context(store, workspace, settings, clock, on_answer, draw)
-        with offers.Job(context, beginning(settings)) as job:
-            areas = job.done(on_part)
-            with workspace.staged_run() as folder:
-                with clock.stage("publish"):
-                    publish(context, areas, folder)
-                _finish(folder, finishers, clock)
-    return workspace.run()
+        yield Context(store, workspace, settings, Clock(progress), on_answer, draw)
+
+
+def _published(context: Context, areas: Sequence[Area], finishers: Sequence[Finisher]) -> Path:
+    """A run of these areas and of all else that the one before has: its folder."""
+    with context.workspace.staged_run() as folder:
+        with context.clock.stage("publish"):
+            publish(context, areas, folder)
+        _finish(folder, finishers, context.clock)
+    return context.workspace.run()
 
 
 def _of_hours(
