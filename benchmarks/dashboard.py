@@ -65,8 +65,8 @@ class Asked:
 def made(workspace: Path, subscribers: int) -> None:
     """A run of a simulated operator."""
     operator = Operator(subscribers=subscribers, sessions=2 * subscribers)
+    opened = Workspace.create(workspace)  # before anything else is in its folder
     sessions = simulate(operator, workspace / "simulated").sessions
-    opened = Workspace.create(workspace)
     pipeline.run(opened, [sessions], Settings(segment_source="profiles"))
 
 

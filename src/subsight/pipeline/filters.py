@@ -40,6 +40,9 @@ _COLUMNS: Final = {
 """By what kind of filter subscribers are chosen, and the column that says it."""
 
 
+_BESIDE: dict[object, bool] = {}
+
+
 @dataclass(frozen=True)
 class Filters:
     """Which part of a run is looked at; empty is all of it.
@@ -169,11 +172,20 @@ def _profiles(store: Store, results: Results, named: Path | None = None) -> Fram
             do="run again",
         )
     files: dict[Path, Sequence[str]] = {results.path(name): () for name in ("profiles", *scores)}
-    if named and store.are_beside(results.path("profiles"), named, "subscriber_id"):
+    if named and _are_beside(store, results.path("profiles"), named):
         files[named] = ("segment_name",)
     frame = store.beside(files, "subscriber_id", "subscriber_hash")
     # Published are they where satisfaction could be scored; else what there is follows from the fit records.
     return frame if scores else fitting.score(frame, results.models())
+
+
+def _are_beside(store: Store, one: Path, other: Path) -> bool:
+    """Whether two tables hold the same subscribers; a published table does not change, so once is enough."""
+    key = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in (one, other))
+    if key not in _BESIDE:
+        _BESIDE.clear()  # of the runs before
+        _BESIDE[key] = store.are_beside(one, other, "subscriber_id")
+    return _BESIDE[key]
 
 
 def _segments(store: Store, results: Results) -> Frame:

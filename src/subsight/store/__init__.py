@@ -305,6 +305,14 @@ class Store(ABC):
         Per column one number a level, all null where nothing was observed.
         """
 
+    def highest(self, frame: Frame, columns: Sequence[str], count: int) -> dict[str, list[Any]]:
+        """The highest values of each column, in falling order, of equal ones each; nulls are left out."""
+        found = {}
+        for name in columns:
+            known = frame.select(name).filter(~nw.col(name).is_null())
+            found[name] = [row[name] for row in self.rows(known.sort(name, descending=True).head(count))]
+        return found
+
     @abstractmethod
     def united(self, frame: Frame, by: str, lists: Sequence[str], sums: Sequence[str], same: str) -> Frame:
         """One row a value of `by`: lists with each text of its rows once, sorted; `sums` added up.

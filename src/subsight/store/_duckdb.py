@@ -267,6 +267,14 @@ class DuckDBStore(Store):
         row = self.row(nw.from_native(frame.to_native().aggregate(wanted)))
         return {name: row[name] or [None] * len(levels) for name in columns}
 
+    def highest(self, frame: Frame, columns: Sequence[str], count: int) -> dict[str, list[Any]]:
+        if not columns:
+            return {}
+        # One scan, in which each column keeps a heap; sorting reads the rows once a column.
+        wanted = ", ".join(f"max({_quote(name)}, {int(count)}) AS {_quote(name)}" for name in columns)
+        row = self.row(nw.from_native(frame.to_native().aggregate(wanted)))
+        return {name: row[name] or [] for name in columns}
+
     def united(self, frame: Frame, by: str, lists: Sequence[str], sums: Sequence[str], same: str) -> Frame:
         relation = frame.to_native()
         types = dict(zip(relation.columns, (str(t) for t in relation.types), strict=True))

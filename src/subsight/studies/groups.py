@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import narwhals as nw
 
@@ -28,6 +28,10 @@ __all__ = [
 ]
 
 
+_TIED: Final = 20
+"""Rows that are read for each that is wanted, so that equal values can be told apart."""
+
+
 def total(expression: Any) -> Any:
     """The sum of an integer or float expression as a float: exact below 2^53, fast on every engine."""
     return expression.cast(nw.Float64).sum()
@@ -45,22 +49,34 @@ def first_of_each(
 
     Null values are left out. `tie` is unique: it says which rows are the same.
     """
+    least = {name: values[-1] for name, values in store.highest(frame, columns, count).items() if values}
+    rows = {row[tie]: row for row in (_at_least(store, frame, least, count, tie) if least else ())}
+    found: dict[str, list[dict[str, Any]]] = {}
+    for column in columns:
+        known = [row for row in rows.values() if row[column] is not None]
+        found[column] = sorted(known, key=lambda row: (-row[column], row[tie]))[:count]
+    return found
+
+
+def _at_least(
+    store: Store, frame: Frame, least: Mapping[str, Any], count: int, tie: str
+) -> list[dict[str, Any]]:
+    """Rows as high as the last that is wanted of any column; of very many, only those that are wanted."""
+    high = nw.any_horizontal(*(nw.col(name) >= value for name, value in least.items()), ignore_nulls=True)
+    most = _TIED * count * len(least)
+    rows = store.rows(frame.filter(high).head(most + 1))
+    if len(rows) <= most:
+        return rows
     # Which they are, of two columns each, and then what they hold: sorting whole rows would read all of them.
     heads = [
         frame.select(column, tie)
         .sort(column, tie, descending=[True, False], nulls_last=True)
         .head(count)
         .select(tie)
-        for column in columns
+        for column in least
     ]
-    first = {row[tie] for row in store.rows(nw.concat(heads))} if heads else set()
-    chosen = store.rows(frame.filter(nw.col(tie).is_in(sorted(first)))) if first else []
-    rows = {row[tie]: row for row in chosen}
-    found: dict[str, list[dict[str, Any]]] = {}
-    for column in columns:
-        known = [row for row in rows.values() if row[column] is not None]
-        found[column] = sorted(known, key=lambda row: (-row[column], row[tie]))[:count]
-    return found
+    first = {row[tie] for row in store.rows(nw.concat(heads))}
+    return store.rows(frame.filter(nw.col(tie).is_in(sorted(first))))
 
 
 def moments(columns: Mapping[str, Any]) -> dict[str, Any]:
