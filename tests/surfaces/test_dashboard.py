@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import unescape
@@ -22,10 +23,10 @@ from segmented import ROWS as SEGMENTED
 from served import in_thread
 
 from subsight.answers import Answer
-from subsight.errors import InputError
+from subsight.errors import InputError, StorageError
 from subsight.lifecycle.audit import AuditLog
 from subsight.surfaces.api.app import create_app
-from subsight.surfaces.dashboard import facts, filtering
+from subsight.surfaces.dashboard import content, facts, filtering
 from subsight.surfaces.dashboard.addresses import PAGES, PARAMETERS
 from subsight.workspace import Workspace
 
@@ -298,6 +299,47 @@ def test_a_view_is_asked_for_once(service: Service) -> None:
     assert service.page(f"/studies/overview?{query}") == first
     service.page(f"/studies/overview/top_handsets?{query}")
     assert len(Pipeline.asked) == before + 1
+
+
+def test_answers_that_are_not_there_in_time_come_later(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, answers = threading.Event(), Pipeline.answers
+
+    def late(*asked: Any) -> None:
+        assert go_on.wait(30)
+        answers(*asked)
+
+    monkeypatch.setattr(Pipeline, "answers", staticmethod(late))
+    monkeypatch.setattr(content, "PATIENCE_S", 0.05)
+    path = "/studies/overview?handset=Apple+iPhone+6S+%28A1688%29&manufacturer=Late"
+    before = len(Pipeline.asked)
+    page = service.page(path)
+    assert page.count('class="answer waiting"') == 1  # the others cannot be asked with a filter
+    assert "77 sessions are left." not in page
+    assert '<noscript><meta http-equiv="refresh" content="2"></noscript>' in page
+    # Whoever does not want to wait for the page can open the answer alone.
+    assert re.search(r'waiting.*\n.*href="/studies/overview/top_handsets\?[^"]*manufacturer=Late', page)
+    assert service.page(path) == page
+    go_on.set()
+    monkeypatch.setattr(content, "PATIENCE_S", 30)
+    page = service.page(path)
+    assert "77 sessions are left." in page
+    assert "waiting" not in page
+    assert "refresh" not in page
+    assert len(Pipeline.asked) == before + 1
+
+
+def test_an_answer_that_failed_is_asked_for_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/studies/overview/top_handsets?handset=Apple+iPhone+6S+%28A1688%29&manufacturer=Again"
+    with monkeypatch.context() as patch:
+
+        def fails(*_: Any) -> None:
+            raise StorageError("the disk is gone")
+
+        patch.setattr(Pipeline, "answers", staticmethod(fails))
+        assert "77 sessions" not in service.page(path, 503)
+    assert "77 sessions are left." in service.page(path)
 
 
 def test_a_refused_filter_is_explained(service: Service) -> None:

@@ -24,6 +24,7 @@ from subsight.lifecycle.audit import AuditLog
 from subsight.simulate import OfferMarket, Operator, simulate, simulate_offers
 from subsight.surfaces.api.app import create_app
 from subsight.surfaces.api.keys import ApiKeys
+from subsight.surfaces.dashboard import content
 from subsight.workspace import Workspace
 
 pytestmark = pytest.mark.browser
@@ -97,6 +98,12 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
         train_offers(insight)
         recommend_all(insight)
         yield insight.workspace
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine, a page is looked at when it is whole."""
+    monkeypatch.setattr(content, "PATIENCE_S", 60.0)
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +226,20 @@ def test_filters_come_from_a_form_a_mark_and_a_row_and_are_shared_by_address(
     page.get_by_role("link", name="Remove the filter").click()
     expect(page.locator(".chip")).to_have_count(0)
     assert main_text(page) == everybody
+
+
+@pytest.mark.parametrize("script", [True, False], ids=["script", "no script"])
+def test_a_page_fills_itself_with_what_was_not_there_in_time(
+    browse: Open, script: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/studies/satisfaction?{'manufacturer' if script else 'segment'}={MAKER if script else SEGMENT}"
+    monkeypatch.setattr(content, "PATIENCE_S", 0.0)
+    page = browse(java_script_enabled=script).go(path)
+    waiting = page.locator(".answer.waiting")
+    assert waiting.count()  # of answers that nobody asked for before, none is there at once
+    expect(waiting).to_have_count(0, timeout=60_000)
+    monkeypatch.setattr(content, "PATIENCE_S", 60.0)
+    assert main_text(page) == main_text(browse(java_script_enabled=script).go(path))
 
 
 def test_back_and_forward_walk_through_views(browse: Open) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -40,6 +42,7 @@ class Article:
         more: how many rows are on the answer's own page alone.
         path: the answer's own page; `query` the filters that go with it and with its downloads.
         page: the part of the table that is shown, on the answer's own page.
+        is_waiting: the answer for these filters is not there yet.
     """
 
     shown: Shown
@@ -50,6 +53,7 @@ class Article:
     query: str
     ignored: Sequence[str] = ()
     page: Paged | None = None
+    is_waiting: bool = False
 
     @property
     def answer(self) -> Answer:
@@ -76,31 +80,53 @@ def articles(
     view: View,
     path: str | None = None,
     most: int = FIRST_ROWS,
+    patience_s: float | None = None,
 ) -> list[Article]:
-    """Answers as articles of one page at `path`, or leading each to its own, with `most` rows of each."""
-    drawn: dict[str, Future[Any]] = {}
+    """Answers as articles of one page at `path`, or leading each to its own, with `most` rows of each.
 
-    def begin(id: str, shown: Shown) -> None:
+    What is not there after `patience_s` seconds is waited for by whoever looks: its article says so.
+    """
+    asked = run.ask(answers, view)
+
+    def begin(done: Future[Shown]) -> None:
         # While one question is asked again, the chart of another is drawn.
-        drawn[id] = chart_of(charts, run, shown, view)
+        with suppress(Exception):  # whoever waits for the answer hears it
+            chart_of(charts, run, done.result(), view)
 
-    shown = run.show_all(answers, view, begin)
-    known = run.addresses(view)
+    for one_asked in asked.values():
+        one_asked.add_done_callback(begin)
+    until = None if patience_s is None else monotonic() + patience_s
     made = []
-    for one_shown, chart in ((shown[one.id], drawn[one.id]) for one in answers):
-        answer = one_shown.answer
+    for answer in answers:
+        try:
+            shown = asked[answer.id].result(_left(until))
+            chart = chart_of(charts, run, shown, view)
+            wait([chart], _left(until))
+            if not chart.done():
+                raise TimeoutError
+        except TimeoutError:
+            waited = Shown(answer)
+            made.append(_article(waited, None, None, 0, view, is_waiting=True))
+            continue
         own = question_path(answer.id)
-        rows = answer.rows[:most]
-        first = table(rows, known, group_size=answer.group_size)
+        rows = shown.answer.rows[:most]
+        first = table(rows, run.addresses(view), group_size=shown.answer.group_size)
         if first:
             first = led(first, rows, view, path or own, run.targets(answer.id))
-        made.append(
-            Article(
-                one_shown, _led(chart, path or own, view), first, max(0, len(answer.rows) - most), own,
-                view.filters().query(), _ignored(one_shown),
-            )
-        )  # fmt: skip
+        more = max(0, len(shown.answer.rows) - most)
+        made.append(_article(shown, _led(chart, path or own, view), first, more, view))
     return made
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else max(0.0, until - monotonic())
+
+
+def _article(
+    shown: Shown, chart: Markup | None, table: Table | None, more: int, view: View, **also: Any
+) -> Article:
+    query = view.filters().query()
+    return Article(shown, chart, table, more, question_path(shown.answer.id), query, _ignored(shown), **also)
 
 
 def one(charts: Charts, run: Current, answer: Answer, view: View) -> Article:
@@ -116,9 +142,7 @@ def one(charts: Charts, run: Current, answer: Answer, view: View) -> Article:
     path = question_path(answer.id)
     chart = chart_of(charts, run, shown, view)
     part = paged(shown.answer, view, path, run.addresses(view), run.targets(answer.id))
-    return Article(
-        shown, _led(chart, path, view), part.table, 0, path, view.filters().query(), _ignored(shown), part
-    )
+    return _article(shown, _led(chart, path, view), part.table, 0, view, page=part)
 
 
 def _led(chart: Future[Any], path: str, view: View) -> Markup | None:

@@ -25,6 +25,8 @@ Page = tuple[str, dict[str, Any]]
 _ALL_ROWS: Final = 500
 """Rows of an answer that has no page of its own."""
 _LOOK_EVERY_S: Final = 2.0
+PATIENCE_S = 0.95
+"""Seconds that a page waits for its filtered answers before it is sent without those that are not there."""
 
 
 class Content:
@@ -41,6 +43,7 @@ class Content:
     def close(self) -> None:
         """Ends the process that draws."""
         self._closing.set()
+        self._state.close()
         self._charts.close()
 
     def prepare(self) -> None:
@@ -121,7 +124,7 @@ class Content:
         path = f"/studies/{study}"
         return "study.jinja", {
             "study": found,
-            "articles": articles(self._charts, run, answers, view, path),
+            "articles": articles(self._charts, run, answers, view, path, patience_s=PATIENCE_S),
             "form": filters.form(run, answers, view, path),
             "filter_query": view.filters().query(), "known": run.addresses(view),
         }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import cached_property
 from threading import Lock
 from typing import Any, Final
@@ -20,15 +21,18 @@ __all__ = ["Current", "State"]
 
 _MOST: Final = 400
 """Filtered answers that are kept."""
+_AT_ONCE: Final = 4
+"""Views that are asked for at once; each takes two threads."""
 
 
 class Current:
     """A run with its studies and their answers; what is asked of it twice is found out once."""
 
-    def __init__(self, results: Results) -> None:
+    def __init__(self, results: Results, pool: Executor) -> None:
         self.results = results
+        self._pool = pool
         self.name = str(results.manifest["run"])
-        self._shown: OrderedDict[Hashable, Shown] = OrderedDict()
+        self._shown: OrderedDict[Hashable, Future[Shown]] = OrderedDict()
         self._targets: dict[str, Mapping[str, Mapping[str, str]]] = {}
         self._lock = Lock()
 
@@ -69,46 +73,46 @@ class Current:
 
     def show(self, answer: Answer, view: View) -> Shown:
         """An answer for a view; a filtered one is kept."""
-        return self.show_all([answer], view)[answer.id]
+        return self.ask([answer], view)[answer.id].result()
 
-    def show_all(
-        self, answers: Sequence[Answer], view: View, told: Callable[[str, Shown], None] | None = None
-    ) -> dict[str, Shown]:
-        """Answers for a view by id; filtered ones are kept, and those that are not are asked for together.
+    def ask(self, answers: Sequence[Answer], view: View) -> dict[str, Future[Shown]]:
+        """Answers for a view by id, each there in its time; filtered ones are kept.
 
-        `told` hears each as soon as it is there, in whichever thread found it.
+        Those that nobody asked for yet are asked for together.
         """
-        found: dict[str, Shown] = {}
-        pairs = tuple(view.filter_pairs())
-
-        def tell(id: str, shown: Shown) -> None:
-            found[id] = shown
-            if view.is_filtered:
-                self._keep((id, pairs), shown)
-            if told:
-                told(id, shown)
-
-        waiting = []
-        for answer in answers:
-            known = self._known((answer.id, pairs)) if view.is_filtered else Shown(answer)
-            if known:
-                tell(answer.id, known)
-            else:
-                waiting.append(answer)
-        if waiting:
-            filtering.show(self.results, waiting, view, tell)
-        return found
-
-    def _known(self, key: Hashable) -> Shown | None:
+        if not view.is_filtered:
+            return {answer.id: _there(Shown(answer)) for answer in answers}
+        pairs, asked, found = tuple(view.filter_pairs()), [], {}
         with self._lock:
-            return self._shown.get(key)
-
-    def _keep(self, key: Hashable, shown: Shown) -> None:
-        with self._lock:
-            self._shown[key] = shown
-            self._shown.move_to_end(key)
+            for answer in answers:
+                key = answer.id, pairs
+                if key not in self._shown:
+                    self._shown[key] = Future()
+                    asked.append(answer)
+                self._shown.move_to_end(key)
+                found[answer.id] = self._shown[key]
             while len(self._shown) > _MOST:
                 self._shown.popitem(last=False)
+        if asked:
+            self._pool.submit(self._answer, asked, view, {one.id: found[one.id] for one in asked})
+        return found
+
+    def _answer(self, answers: Sequence[Answer], view: View, waiting: Mapping[str, Future[Shown]]) -> None:
+        try:
+            filtering.show(self.results, answers, view, lambda id, shown: waiting[id].set_result(shown))
+        except Exception as error:  # whoever waits hears of it, and the next one asks again
+            pairs = tuple(view.filter_pairs())
+            for id, one in waiting.items():
+                if not one.done():
+                    with self._lock:
+                        self._shown.pop((id, pairs), None)
+                    one.set_exception(error)
+
+
+def _there(shown: Shown) -> Future[Shown]:
+    found: Future[Shown] = Future()
+    found.set_result(shown)
+    return found
 
 
 class State:
@@ -119,6 +123,11 @@ class State:
         self._on_new = on_new
         self._current: Current | None = None
         self._lock = Lock()
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="answers")
+
+    def close(self) -> None:
+        """Lets nothing more be asked."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def current(self) -> Current | None:
         """The current run; None before the first one.
@@ -132,7 +141,7 @@ class State:
         with self._lock:
             known = self._current
             if known is None or known.results.folder != folder:
-                known = self._current = Current(Results(folder))
+                known = self._current = Current(Results(folder), self._pool)
                 self._on_new(known)
         return known
 

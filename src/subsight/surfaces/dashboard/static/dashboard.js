@@ -81,12 +81,38 @@ async function go(address, { push = true, scroll = null } = {}) {
     const nextSide = page.querySelector(".side");
     if (side && nextSide) side.replaceWith(nextSide);
     arrive(next, place, samePage, scroll, new URL(address, location.href).hash);
+    fill();
   } catch (error) {
     if (error.name !== "AbortError") location.assign(address);
   } finally {
     if (latest === asked) main.removeAttribute("aria-busy");
   }
 }
+
+// What was not there in time is asked for until it is: the server waits a while each time.
+async function fill() {
+  const main = document.getElementById("main");
+  while (main.isConnected && main.querySelector(".answer.waiting")) {
+    await new Promise((done) => setTimeout(done, 150));
+    if (!main.isConnected) return;
+    let page;
+    try {
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+      if (!answer.ok) return void location.reload();
+      page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    } catch {
+      return; // the question's own page can still be opened
+    }
+    for (const article of main.querySelectorAll(".answer.waiting")) {
+      const next = page.getElementById(article.id);
+      if (!next || next.matches(".waiting")) continue;
+      const had = article.contains(document.activeElement);
+      article.replaceWith(next);
+      if (had) next.querySelector("a[href]").focus({ preventScroll: true });
+    }
+  }
+}
+fill();
 
 function sameFrame(page) {
   const script = (one) => one.querySelector("script[src]")?.getAttribute("src");
