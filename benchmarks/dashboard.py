@@ -44,6 +44,8 @@ from subsight.surfaces.dashboard.addresses import KINDS
 from subsight.workspace import Workspace
 
 UNFILTERED_MS, FILTERED_MS = 300, 1_000
+WAITING = b'<meta http-equiv="refresh"'
+"""In a page that is not whole yet."""
 MEASURES = ("session_count", "duration_s", "dl_bytes", "ul_bytes", "total_bytes")
 
 
@@ -266,7 +268,7 @@ def filtered(server: Server, asked: Sequence[tuple[str, str]]) -> None:
 def filled_ms(server: Server, address: str, page: Asked) -> float:
     """Milliseconds until what was not there in time is, asked for as the page's script does."""
     began = time.perf_counter()
-    while b'class="answer waiting"' in page.body:
+    while WAITING in page.body:
         time.sleep(0.15)
         page = server.get(address)
     return 1000 * (time.perf_counter() - began)

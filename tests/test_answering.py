@@ -504,6 +504,12 @@ def test_a_study_that_looks_at_sessions_is_told(base: Path, monkeypatch: pytest.
 # What there is to choose from
 
 
+def test_choices_are_kept_with_the_run(base: Path, tmp_path: Path) -> None:
+    assert (base / "choices.json").exists()
+    older = shutil.copytree(base, tmp_path / "older", ignore=shutil.ignore_patterns("choices.json"))
+    assert pipeline.choices(base) == pipeline.choices(older)
+
+
 def test_choices_are_what_is_there_and_large_enough(base: Path) -> None:
     found = pipeline.choices(base)
     assert list(found) == list(KINDS)
@@ -531,7 +537,7 @@ def test_choices_are_what_is_there_and_large_enough(base: Path) -> None:
 
 def test_a_run_without_sums_by_hour_says_so(base: Path, tmp_path: Path) -> None:
     """Such as one that was published before there were filters."""
-    shutil.copytree(base, tmp_path / "run")
+    shutil.copytree(base, tmp_path / "run", ignore=shutil.ignore_patterns("choices.json"))
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     for name in ("usage_hours", "usage_cells", "segments"):
         del manifest["tables"][name]

@@ -26,7 +26,7 @@ from subsight.answers import Answer
 from subsight.errors import InputError, StorageError
 from subsight.lifecycle.audit import AuditLog
 from subsight.surfaces.api.app import create_app
-from subsight.surfaces.dashboard import content, facts, filtering
+from subsight.surfaces.dashboard import articles, facts, filtering
 from subsight.surfaces.dashboard.addresses import PAGES, PARAMETERS
 from subsight.workspace import Workspace
 
@@ -118,6 +118,13 @@ class Service:
         self.log.durable().result(10)
         lines = "".join(path.read_text() for path in sorted(self.log.folder.glob("audit-*.jsonl")))
         return [record for line in lines.splitlines() if (record := json.loads(line))["kind"] == kind]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine, a page is looked at when it is whole."""
+    for name in ("PATIENCE_S", "FILTERED_PATIENCE_S"):
+        monkeypatch.setattr(articles, name, 60.0)
 
 
 def publish(workspace: Workspace) -> Path:
@@ -311,7 +318,7 @@ def test_answers_that_are_not_there_in_time_come_later(
         answers(*asked)
 
     monkeypatch.setattr(Pipeline, "answers", staticmethod(late))
-    monkeypatch.setattr(content, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 0.05)
     path = "/studies/overview?handset=Apple+iPhone+6S+%28A1688%29&manufacturer=Late"
     before = len(Pipeline.asked)
     page = service.page(path)
@@ -322,12 +329,39 @@ def test_answers_that_are_not_there_in_time_come_later(
     assert re.search(r'waiting.*\n.*href="/studies/overview/top_handsets\?[^"]*manufacturer=Late', page)
     assert service.page(path) == page
     go_on.set()
-    monkeypatch.setattr(content, "PATIENCE_S", 30)
+    monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 30)
     page = service.page(path)
     assert "77 sessions are left." in page
     assert "waiting" not in page
     assert "refresh" not in page
     assert len(Pipeline.asked) == before + 1
+
+
+def test_a_page_does_not_wait_for_a_chart_that_is_not_drawn(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from subsight.surfaces.report import Renderer
+
+    go_on, svg = threading.Event(), Renderer.svg
+
+    def late(renderer: Renderer, spec: str) -> str:
+        assert go_on.wait(30)
+        return svg(renderer, spec)
+
+    monkeypatch.setattr(Renderer, "svg", late)
+    monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 0.2)
+    path = "/studies/overview/top_handsets?handset=Apple+iPhone+6S+%28A1688%29&manufacturer=Drawn"
+    page = service.page(path)
+    assert "77 sessions are left." in page
+    assert "The chart is being drawn." in page
+    assert "refresh" in page
+    assert f"{path.replace('?', '.svg?')}".partition("?")[0] in "".join(hrefs(page))  # as every chart's page
+    go_on.set()
+    monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 30)
+    page = service.page(path)
+    assert "<svg" in page
+    assert "being drawn" not in page
+    assert "refresh" not in page
 
 
 def test_an_answer_that_failed_is_asked_for_again(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

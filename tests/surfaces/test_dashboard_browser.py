@@ -24,7 +24,7 @@ from subsight.lifecycle.audit import AuditLog
 from subsight.simulate import OfferMarket, Operator, simulate, simulate_offers
 from subsight.surfaces.api.app import create_app
 from subsight.surfaces.api.keys import ApiKeys
-from subsight.surfaces.dashboard import content
+from subsight.surfaces.dashboard import articles
 from subsight.workspace import Workspace
 
 pytestmark = pytest.mark.browser
@@ -103,7 +103,8 @@ def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy the machine, a page is looked at when it is whole."""
-    monkeypatch.setattr(content, "PATIENCE_S", 60.0)
+    for name in ("PATIENCE_S", "FILTERED_PATIENCE_S"):
+        monkeypatch.setattr(articles, name, 60.0)
 
 
 @pytest.fixture(scope="module")
@@ -233,12 +234,12 @@ def test_a_page_fills_itself_with_what_was_not_there_in_time(
     browse: Open, script: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = f"/studies/satisfaction?{'manufacturer' if script else 'segment'}={MAKER if script else SEGMENT}"
-    monkeypatch.setattr(content, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 0.0)
     page = browse(java_script_enabled=script).go(path)
-    waiting = page.locator(".answer.waiting")
+    waiting = page.locator(".waiting")
     assert waiting.count()  # of answers that nobody asked for before, none is there at once
     expect(waiting).to_have_count(0, timeout=60_000)
-    monkeypatch.setattr(content, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 60.0)
     assert main_text(page) == main_text(browse(java_script_enabled=script).go(path))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import astuple, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +18,12 @@ from subsight.results import Results
 from subsight.store import Frame, Store, open_store
 from subsight.studies import KINDS
 
-__all__ = ["Choice", "Filters", "check", "choices", "people"]
+__all__ = ["Choice", "Filters", "check", "choices", "keep_choices", "people"]
 
 _MOST_CHOICES: Final = 200
 _MOST_SAID: Final = 5
+_KEPT: Final = "choices.json"
+"""The file of a run that says what it can be filtered by."""
 _FIELDS: Final = {
     "segment": "segments",
     "manufacturer": "manufacturers",
@@ -232,6 +236,13 @@ def check(store: Store, filters: Filters, kind: str, frame: Frame, column: str |
 # What there is to choose from
 
 
+def keep_choices(run: Path) -> None:
+    """Writes what there is to choose from into a run's folder, so that no page waits for it."""
+    with suppress(FilterError, WorkspaceError):  # whoever asks for them hears why there are none
+        told = {kind: [astuple(one) for one in some] for kind, some in choices(run).items()}
+        (run / _KEPT).write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+
+
 def choices(run: Path, *, engine: str = "duckdb", memory: str = "1GB") -> Mapping[str, Sequence[Choice]]:
     """Values to filter a run by, by kind, the largest first and at most 200 of each.
 
@@ -239,6 +250,9 @@ def choices(run: Path, *, engine: str = "duckdb", memory: str = "1GB") -> Mappin
     the period counts the subscribers of its busiest hour, a cell those of its busiest hour: the least that
     is known.
     """
+    if (run / _KEPT).exists():
+        told = json.loads((run / _KEPT).read_text(encoding="utf-8"))
+        return {kind: [Choice(*one) for one in some] for kind, some in told.items()}
     results = Results(run)
     least, tables = results.minimum_group, results.tables()
     found: dict[str, list[Choice]] = {}

@@ -20,6 +20,7 @@ from subsight import results, versions
 from subsight.answers import Answer
 from subsight.errors import NotFoundError, WorkspaceError
 from subsight.models import shown
+from subsight.pipeline.filters import keep_choices
 from subsight.settings import Settings
 from subsight.sources import findings
 from subsight.store import Frame, Store
@@ -175,6 +176,7 @@ def publish(context: Context, areas: Sequence[Area], folder: Path) -> None:
     manifest["identifiers"] = sorted({entry["identifiers"] for entry in manifest["inputs"]})
     write_json(folder / "quality.json", _merged(qualities))
     write_json(folder / "manifest.json", {**manifest, "timings": context.clock.seconds})
+    keep_choices(folder)
 
 
 def _is_readable(earlier: results.Results) -> bool:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from subsight.results import Answer
 from subsight.surfaces.dashboard import marks
 from subsight.surfaces.dashboard.addresses import View, question_path
-from subsight.surfaces.dashboard.drawing import Charts
+from subsight.surfaces.dashboard.drawing import Charts, there
 from subsight.surfaces.dashboard.filtering import Shown
 from subsight.surfaces.dashboard.state import Current
 from subsight.surfaces.dashboard.tables import FIRST_ROWS, Paged, led, paged
@@ -25,6 +25,10 @@ from subsight.surfaces.report.words import phrase
 
 __all__ = ["Article", "articles", "chart_of", "kind_words", "one"]
 
+PATIENCE_S = 0.25
+"""Seconds that a page waits for charts, which are drawn ahead, before it is sent without them."""
+FILTERED_PATIENCE_S = 0.95
+"""Seconds that it waits for filtered answers and their charts."""
 _WORDS: Final = {"manufacturer": "handset manufacturer"}
 
 
@@ -42,7 +46,7 @@ class Article:
         more: how many rows are on the answer's own page alone.
         path: the answer's own page; `query` the filters that go with it and with its downloads.
         page: the part of the table that is shown, on the answer's own page.
-        is_waiting: the answer for these filters is not there yet.
+        is_waiting: the answer for these filters is not there yet; is_drawing: its chart is not.
     """
 
     shown: Shown
@@ -54,6 +58,7 @@ class Article:
     ignored: Sequence[str] = ()
     page: Paged | None = None
     is_waiting: bool = False
+    is_drawing: bool = False
 
     @property
     def answer(self) -> Answer:
@@ -64,6 +69,8 @@ class Article:
 def chart_of(charts: Charts, run: Current, shown: Shown, view: View) -> Future[Any]:
     """The answer's chart as a part of a page, its links not yet led anywhere."""
     answer, targets = shown.answer, run.targets(shown.answer.id)
+    if answer.chart is None or not answer.rows:
+        return there(None)
 
     def draw(renderer: Renderer) -> str | None:
         spec = marks.spec(answer, targets)
@@ -80,11 +87,10 @@ def articles(
     view: View,
     path: str | None = None,
     most: int = FIRST_ROWS,
-    patience_s: float | None = None,
 ) -> list[Article]:
     """Answers as articles of one page at `path`, or leading each to its own, with `most` rows of each.
 
-    What is not there after `patience_s` seconds is waited for by whoever looks: its article says so.
+    The page is sent without what is not there in time: whoever looks sees that it comes.
     """
     asked = run.ask(answers, view)
 
@@ -95,19 +101,16 @@ def articles(
 
     for one_asked in asked.values():
         one_asked.add_done_callback(begin)
-    until = None if patience_s is None else monotonic() + patience_s
+    until = _until(view)
     made = []
     for answer in answers:
         try:
             shown = asked[answer.id].result(_left(until))
-            chart = chart_of(charts, run, shown, view)
-            wait([chart], _left(until))
-            if not chart.done():
-                raise TimeoutError
         except TimeoutError:
-            waited = Shown(answer)
-            made.append(_article(waited, None, None, 0, view, is_waiting=True))
+            made.append(_article(Shown(answer), None, None, 0, view, is_waiting=True))
             continue
+        chart = chart_of(charts, run, shown, view)
+        wait([chart], _left(until))
         own = question_path(answer.id)
         rows = shown.answer.rows[:most]
         first = table(rows, run.addresses(view), group_size=shown.answer.group_size)
@@ -118,15 +121,20 @@ def articles(
     return made
 
 
-def _left(until: float | None) -> float | None:
-    return None if until is None else max(0.0, until - monotonic())
+def _until(view: View) -> float:
+    return monotonic() + (FILTERED_PATIENCE_S if view.is_filtered else PATIENCE_S)
+
+
+def _left(until: float) -> float:
+    return max(0.0, until - monotonic())
 
 
 def _article(
-    shown: Shown, chart: Markup | None, table: Table | None, more: int, view: View, **also: Any
+    shown: Shown, chart: Markup | Future[Any] | None, table: Table | None, more: int, view: View, **also: Any
 ) -> Article:
-    query = view.filters().query()
-    return Article(shown, chart, table, more, question_path(shown.answer.id), query, _ignored(shown), **also)
+    drawn, is_drawing = (None, True) if isinstance(chart, Future) else (chart, False)
+    own, query = question_path(shown.answer.id), view.filters().query()
+    return Article(shown, drawn, table, more, own, query, _ignored(shown), is_drawing=is_drawing, **also)
 
 
 def one(charts: Charts, run: Current, answer: Answer, view: View) -> Article:
@@ -136,16 +144,21 @@ def one(charts: Charts, run: Current, answer: Answer, view: View) -> Article:
         FilterError: the filters have no answer.
         NotFoundError: the table has no such page or column.
     """
+    until = _until(view)
     shown = run.show(answer, view)
     if shown.refused:
         raise shown.refused
     path = question_path(answer.id)
     chart = chart_of(charts, run, shown, view)
+    wait([chart], _left(until))
     part = paged(shown.answer, view, path, run.addresses(view), run.targets(answer.id))
     return _article(shown, _led(chart, path, view), part.table, 0, view, page=part)
 
 
-def _led(chart: Future[Any], path: str, view: View) -> Markup | None:
+def _led(chart: Future[Any], path: str, view: View) -> Markup | Future[Any] | None:
+    """The chart with its links; itself, where it is not drawn yet."""
+    if not chart.done():
+        return chart
     try:
         svg = chart.result()
     except ValueError:

@@ -25,8 +25,6 @@ Page = tuple[str, dict[str, Any]]
 _ALL_ROWS: Final = 500
 """Rows of an answer that has no page of its own."""
 _LOOK_EVERY_S: Final = 2.0
-PATIENCE_S = 0.95
-"""Seconds that a page waits for its filtered answers before it is sent without those that are not there."""
 
 
 class Content:
@@ -124,7 +122,7 @@ class Content:
         path = f"/studies/{study}"
         return "study.jinja", {
             "study": found,
-            "articles": articles(self._charts, run, answers, view, path, patience_s=PATIENCE_S),
+            "articles": articles(self._charts, run, answers, view, path),
             "form": filters.form(run, answers, view, path),
             "filter_query": view.filters().query(), "known": run.addresses(view),
         }  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from subsight.surfaces.report import Renderer
 
-__all__ = ["Charts", "palette"]
+__all__ = ["Charts", "palette", "there"]
 
 _MOST: Final = 600
 """Charts that are kept; one is some 30 kB."""
@@ -52,6 +52,13 @@ class Charts:
         if done.cancelled() or done.exception():
             with self._lock:
                 self._kept.pop(key, None)
+
+
+def there(result: Any) -> Future[Any]:
+    """What need not be waited for."""
+    found: Future[Any] = Future()
+    found.set_result(result)
+    return found
 
 
 @cache

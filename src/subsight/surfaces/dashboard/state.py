@@ -13,6 +13,7 @@ from subsight.errors import NotFoundError
 from subsight.results import Answer, Results
 from subsight.surfaces.dashboard import filtering
 from subsight.surfaces.dashboard.addresses import View, question_path
+from subsight.surfaces.dashboard.drawing import there
 from subsight.surfaces.dashboard.filtering import Shown
 from subsight.surfaces.report.page import Section, monitoring, ordered, section
 from subsight.workspace import Workspace
@@ -81,7 +82,7 @@ class Current:
         Those that nobody asked for yet are asked for together.
         """
         if not view.is_filtered:
-            return {answer.id: _there(Shown(answer)) for answer in answers}
+            return {answer.id: there(Shown(answer)) for answer in answers}
         pairs, asked, found = tuple(view.filter_pairs()), [], {}
         with self._lock:
             for answer in answers:
@@ -107,12 +108,6 @@ class Current:
                     with self._lock:
                         self._shown.pop((id, pairs), None)
                     one.set_exception(error)
-
-
-def _there(shown: Shown) -> Future[Shown]:
-    found: Future[Shown] = Future()
-    found.set_result(shown)
-    return found
 
 
 class State:

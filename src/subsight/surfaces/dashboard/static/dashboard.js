@@ -92,7 +92,7 @@ async function go(address, { push = true, scroll = null } = {}) {
 // What was not there in time is asked for until it is: the server waits a while each time.
 async function fill() {
   const main = document.getElementById("main");
-  while (main.isConnected && main.querySelector(".answer.waiting")) {
+  while (main.isConnected && main.querySelector(".waiting")) {
     await new Promise((done) => setTimeout(done, 150));
     if (!main.isConnected) return;
     let page;
@@ -103,11 +103,11 @@ async function fill() {
     } catch {
       return; // the question's own page can still be opened
     }
-    for (const article of main.querySelectorAll(".answer.waiting")) {
-      const next = page.getElementById(article.id);
+    for (const part of main.querySelectorAll(".waiting")) {
+      const next = page.getElementById(part.id);
       if (!next || next.matches(".waiting")) continue;
-      const had = article.contains(document.activeElement);
-      article.replaceWith(next);
+      const had = part.contains(document.activeElement);
+      part.replaceWith(next);
       if (had) next.querySelector("a[href]").focus({ preventScroll: true });
     }
   }
