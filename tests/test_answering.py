@@ -24,7 +24,7 @@ from subsight.results import Results
 from subsight.settings import Settings
 from subsight.simulate import Operator, simulate
 from subsight.store import open_store
-from subsight.studies import HOURS, KINDS, SUBSCRIBERS, Question
+from subsight.studies import FLOWS, HOURS, KINDS, SUBSCRIBERS, Question
 from subsight.workspace import Workspace
 
 OPERATOR = Operator(subscribers=1_500, sessions=9_000, days=4, seed=5)
@@ -168,6 +168,8 @@ def test_which_questions_can_be_filtered_by_what() -> None:
     } == {
         "engagement.capacity_hours": HOURS | {"application"},
         "overview.times": HOURS,
+        **{f"peaks.flows_{name}": FLOWS for name in ("busy_hours", "heatmap")},
+        **{f"traffic.{name}": FLOWS for name in ("categories", "exporters", "protocols", "services")},
     }
     assert OF_PEOPLE == [
         "engagement.application_totals", "engagement.capacity_clusters", "engagement.clusters",
@@ -512,7 +514,7 @@ def test_choices_are_kept_with_the_run(base: Path, tmp_path: Path) -> None:
 
 def test_choices_are_what_is_there_and_large_enough(base: Path) -> None:
     found = pipeline.choices(base)
-    assert list(found) == list(KINDS)
+    assert list(found) == [kind for kind in KINDS if kind not in ("category", "site")]
     tables = {
         "segment": ("segments", "segment_name"),
         "manufacturer": ("profiles", "handset_manufacturer"),
@@ -563,6 +565,7 @@ def test_a_run_without_sums_by_hour_says_so(base: Path, tmp_path: Path) -> None:
             "engagement cluster 0 or 2; application web",
         ),
         (Filters(cells=tuple("abcdefg")), "cell a, b, c, d or 3 more"),
+        (Filters(categories=("Video", "Web"), sites=("bras-1",)), "category Video or Web; site bras-1"),
     ],
 )  # fmt: skip
 def test_filters_say_themselves(filters: Filters, said: str) -> None:
@@ -570,7 +573,7 @@ def test_filters_say_themselves(filters: Filters, said: str) -> None:
 
 
 def test_the_kinds_of_filters_are_in_order() -> None:
-    every = Filters(FIRST, LAST, ("a",), ("b",), ("c",), (0,), (1,), ("d",), ("e",))
+    every = Filters(FIRST, LAST, ("a",), ("b",), ("c",), (0,), (1,), ("d",), ("e",), ("f",), ("g",))
     assert every.kinds() == KINDS
     assert Filters(cells=("e",), last_date=LAST).kinds() == ("period", "cell")
     assert Filters(engagement_clusters=(0,)).kinds() == ("engagement_cluster",)

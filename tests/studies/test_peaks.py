@@ -22,7 +22,7 @@ GB = 10**9
 def hours(volumes: dict[datetime, float], zone: ZoneInfo = MADRID, **more: Any) -> Hours:
     rows = [{"part": ALL, "hour_at": at, "dl_bytes": v, "ul_bytes": 0.0} for at, v in volumes.items()]
     cells = {(day, hour): 99 for day in range(7) for hour in range(24)}
-    return Hours("flows", rows, {ALL: 99}, cells, more.get("segments", []), more.get("members", {}), zone)
+    return Hours("flows", rows, {ALL: 99}, cells, more.get("segments", []), more.get("members", {}), zone, 15)
 
 
 def test_an_hour_that_the_clock_repeats_counts_twice() -> None:
@@ -94,7 +94,7 @@ def test_words_turn_with_the_numbers_and_small_groups_are_not_told() -> None:
     day = datetime(2024, 5, 6, tzinfo=UTC)
     volumes = {day + timedelta(hours=h): GB * (3.0 if h == 21 else 1.0) for h in range(24)}
     base = hours(volumes, ZoneInfo("UTC"))
-    heat, busy, segments = peaks.answer_all([base], 15)
+    heat, busy, segments = peaks.answer_all([base])
     assert heat.reading[0].startswith("The busiest hour of the week is Monday 21:00 to 22:00, with 3.00 GB")
     assert "144 hours of the week were not seen." in heat.reading
     # The mean hour is (23 + 3) / 24 GB; 3 over that is 2.77.
@@ -102,12 +102,10 @@ def test_words_turn_with_the_numbers_and_small_groups_are_not_told() -> None:
     assert "2.77 times the mean hour." in busy.reading[0]
     assert busy.facts == {"busy_hour": 21}
     assert segments.reading == ("No subscriber here is in a segment.",)
-    flat = peaks.answer_all([hours(dict.fromkeys(volumes, GB), ZoneInfo("UTC"))], 15)[1]
+    flat = peaks.answer_all([hours(dict.fromkeys(volumes, GB), ZoneInfo("UTC"))])[1]
     assert flat.reading[0].endswith("1.00 times the mean hour: traffic hardly peaks.")
     base.cells[0, 21] = 14
-    assert (
-        "of those with at least 15 subscribers is Monday 00:00" in peaks.answer_all([base], 15)[0].reading[0]
-    )
+    assert "of those with at least 15 subscribers is Monday 00:00" in peaks.answer_all([base])[0].reading[0]
 
 
 def usage(rows: list[tuple[Any, ...]]) -> pa.Table:
@@ -130,7 +128,7 @@ def test_hours_of_flows_hold_all_and_each_category(store: Store, divided: bool) 
         ])
     )  # fmt: skip
     segments = store.from_arrow(pa.table({"subscriber_id": ["anna"], "segment_name": ["Gold"]}))
-    found = peaks.of_flows(store, frame, segments if divided else None, "UTC")
+    found = peaks.of_flows(store, frame, segments if divided else None, "UTC", 15)
     told = {(r["part"], r["hour_at"]): (r["dl_bytes"], r["ul_bytes"]) for r in found.volumes}
     assert told == {
         ("all", noon): (60, 6), ("all", later): (40, 4),
@@ -156,7 +154,7 @@ def test_hours_of_sessions_are_those_of_their_beginning(store: Store) -> None:
             "app_video_ul_bytes": pa.array([None, 20], pa.int64()),
         })
     )  # fmt: skip
-    found = peaks.of_sessions(store, frame, contract, None, "Europe/Madrid")
+    found = peaks.of_sessions(store, frame, contract, None, "Europe/Madrid", 15)
     told = {(r["part"], r["hour_at"].hour): (r["dl_bytes"], r["ul_bytes"]) for r in found.volumes}
     assert told == {
         ("all", 0): (100, 10), ("all", 1): (200, 20), ("Web", 0): (100, 10), ("Web", 1): (0, 0),
@@ -164,3 +162,44 @@ def test_hours_of_sessions_are_those_of_their_beginning(store: Store) -> None:
     }  # fmt: skip
     assert found.people == {"all": 2, "Web": 1, "Video": 1}
     assert peaks.heat(found) == {(6, 2): (165.0, 2)}
+
+
+def sums(rows: list[tuple[Any, ...]]) -> pa.Table:
+    names = ("category", "hour_at", "local_date", "local_hour", "subscriber_count", "dl_bytes", "ul_bytes")
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    types = {"hour_at": pa.timestamp("us", "UTC"), "local_date": pa.date32()}
+    return pa.table({name: pa.array(values, types.get(name)) for name, values in columns.items()})
+
+
+def test_of_sums_by_hour_the_most_subscribers_are_known_and_the_clock_is_that_of_all(store: Store) -> None:
+    # Of Sunday 5 and Monday 6 May 2024 from 12:00 to 12:00: noon was twice, on a Sunday and on a Monday.
+    noon, sunday = datetime(2024, 5, 5, 12, tzinfo=UTC), date(2024, 5, 5)
+    later = noon + timedelta(hours=1)
+    frame = store.from_arrow(
+        sums([
+            ("Web", noon, sunday, 12, 20, 10, 1),
+            ("Web", noon, sunday, 12, 16, 20, 2),
+            ("Video", noon, sunday, 12, 30, 40, 4),
+            ("Video", later, sunday, 13, 15, 80, 8),
+        ])
+    )  # fmt: skip
+    found = peaks.of_flow_sums(store, frame, (noon, noon + timedelta(days=1)), "UTC", 15)
+    told = {(r["part"], r["hour_at"]): (r["dl_bytes"], r["ul_bytes"]) for r in found.volumes}
+    assert told == {
+        ("all", noon): (70, 7), ("all", later): (80, 8),
+        ("Web", noon): (30, 3), ("Video", noon): (40, 4), ("Video", later): (80, 8),
+    }  # fmt: skip
+    assert found.people == {"all": 30, "Web": 20, "Video": 30}
+    assert found.cells == {(6, 12): 30, (6, 13): 15}
+    heat, busy, segments = peaks.answer_all([found])
+    assert found.clock[6, 12] == found.clock[0, 12] == 1
+    # 13:00 was once and carried 88; noon was twice and carried 77.
+    assert busy.facts == {"busy_hour": 13}
+    web = next(row for row in busy.rows if row["category"] == "Web")
+    assert web == {
+        "category": "Web", "busy_hour": "12:00", "busy_bytes": 33 / 2, "mean_bytes": 33 / 25,
+        "peak_to_mean": 12.5, "dl_share": 30 / 33, "top_hour": "2024-05-05 12:00", "top_bytes": 33,
+        "least_subscriber_count": 20,
+    }  # fmt: skip
+    assert busy.reading[0].startswith("All that is looked at: the busy hour is 13:00 to 14:00")
+    assert (heat.group_size, busy.group_size, segments.rows) == ("least_subscriber_count",) * 2 + ([],)

@@ -174,7 +174,7 @@ def test_urls_survive_upgrades() -> None:
     assert PARAMETERS == {
         "segment": "segment", "manufacturer": "manufacturer", "handset": "handset",
         "engagement": "engagement_cluster", "experience": "experience_cluster",
-        "application": "application", "cell": "cell",
+        "application": "application", "cell": "cell", "category": "category", "site": "site",
     }  # fmt: skip
 
 

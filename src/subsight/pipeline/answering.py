@@ -9,32 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
-
-import narwhals as nw
+from typing import Any
 
 from subsight.answers import Answer
-from subsight.contracts import Application, Contract
 from subsight.errors import FilterError
-from subsight.pipeline import sessions
-from subsight.pipeline.filters import Choice, Filters, check, choices, people
+from subsight.pipeline import parts, sessions
+from subsight.pipeline.filters import Choice, Filters, choices
 from subsight.results import Results, respectful
-from subsight.settings import Settings
-from subsight.store import Frame, Store, open_store
-from subsight.studies import SUBSCRIBERS, Inputs, Question, answer_all
-from subsight.studies.segments import QUESTIONS as SEGMENTS
-from subsight.studies.segments import SegmentInputs, SegmentQuestion
-from subsight.tables import SESSIONS
+from subsight.store import Store, open_store
+from subsight.studies import SUBSCRIBERS, Inputs, Question, answer_all, peaks, segments, traffic
+from subsight.studies.peaks import PeaksQuestion
+from subsight.studies.segments import SegmentQuestion
+from subsight.studies.traffic import TrafficQuestion
 
 __all__ = ["Choice", "Filters", "answer", "answers", "choices", "filterable"]
 
 Told = Callable[[str, Answer | FilterError], None]
 _Way = Callable[[Store, Results, Filters], tuple[Any, str]]
-_KEPT: Final = "Groups, scores and models are those of the whole run."
+_Question = Question | SegmentQuestion | TrafficQuestion | PeaksQuestion
 
 
 def filterable(question: str) -> frozenset[str]:
@@ -114,11 +109,15 @@ def _published(results: Results, questions: Iterable[str]) -> dict[str, Answer]:
     return {id: held.get(id.partition(".")[0], {}).get(id) or results.answer(id) for id in wanted}
 
 
-def _way(question: Question | SegmentQuestion, kinds: tuple[str, ...]) -> _Way:
+def _way(question: _Question, kinds: tuple[str, ...]) -> _Way:
     """What finds the part of the run that a question looks at."""
     if isinstance(question, SegmentQuestion):
-        return _of_segments
-    return _of_people if set(kinds) <= SUBSCRIBERS else _of_hours
+        return parts.of_segments
+    if isinstance(question, TrafficQuestion):
+        return parts.of_traffic
+    if isinstance(question, PeaksQuestion):
+        return parts.of_flow_peaks
+    return parts.of_people if set(kinds) <= SUBSCRIBERS else parts.of_hours
 
 
 def _ask(
@@ -137,18 +136,20 @@ def _ask(
         scoped = replace(found, reading=(scope, *found.reading))
         tell(found.id, respectful(scoped, results.minimum_group))
 
-    if len(questions) == 1:  # a second thread would have nothing to do
-        finish(questions[0].answer(inputs))
-    else:
+    # A second thread has nothing to do for one question, and little for small tables.
+    if len(questions) > 1 and isinstance(inputs, Inputs):
         answer_all(questions, inputs, finish)
+    else:
+        for question in questions:
+            finish(question.answer(inputs))
 
 
 @cache
-def _questions() -> Mapping[str, Question | SegmentQuestion]:
+def _questions() -> Mapping[str, _Question]:
     """Every question that may be filtered, by id."""
     studies = [import_module(f"subsight.studies.{study}") for study in sessions.STUDIES]
-    asked: list[Question | SegmentQuestion] = [one for study in studies for one in study.QUESTIONS]
-    return {one.id: one for one in (*asked, *SEGMENTS)}
+    studies += [segments, traffic, peaks]
+    return {one.id: one for study in studies for one in study.QUESTIONS}
 
 
 def _refusal(question: str, kinds: tuple[str, ...]) -> FilterError | None:
@@ -165,129 +166,3 @@ def _refusal(question: str, kinds: tuple[str, ...]) -> FilterError | None:
         found=None if allowed else why,
         do="look at it without that filter",
     )
-
-
-# Subscribers
-
-
-def _of_people(store: Store, results: Results, filters: Filters) -> tuple[Inputs, str]:
-    chosen = people(store, results, filters)
-    return _inputs(store, results, profiles=chosen), _scope(store, results, chosen, filters)
-
-
-def _of_segments(store: Store, results: Results, filters: Filters) -> tuple[SegmentInputs, str]:
-    members = store.read([results.path("segments")])
-    others = replace(filters, segments=())
-    if filters.segments:
-        check(store, filters, "segment", members)
-        members = members.filter(nw.col("segment_name").is_in(list(filters.segments)))
-    if others.kinds():
-        chosen = people(store, results, others).select("subscriber_id")
-        members = store.keep(members.join(chosen, on="subscriber_id", how="inner"))
-    scope = _scope(store, results, members, filters)
-    record = results.models()["segments"]
-    return SegmentInputs(store, members, record, _settings(results)), scope
-
-
-def _scope(store: Store, results: Results, chosen: Frame, filters: Filters) -> str:
-    """The sentence that says who is looked at.
-
-    Raises:
-        FilterError: they are too few to be looked at; how many they are is not said.
-    """
-    count = store.row(chosen.select(count=nw.len()))["count"]
-    if count < results.minimum_group:
-        raise _too_few(results)
-    one = "subscriber is" if count == 1 else "subscribers are"
-    return f"Only {count:,} {one} looked at: {filters.said()}. {_KEPT}"
-
-
-def _too_few(results: Results) -> FilterError:
-    return FilterError(f"fewer than {results.minimum_group} subscribers are left", do="choose a larger part")
-
-
-# Hours, cells and applications
-
-
-def _of_hours(store: Store, results: Results, filters: Filters) -> tuple[Inputs, str]:
-    table = "usage_cells" if filters.cells else "usage_hours"
-    if table not in results.tables():
-        raise FilterError(
-            "the run has no sums by hour to filter",
-            expected="a run that was published since there are filters",
-            do="subsight run --workspace WS",
-        )
-    contract = _contract(results, filters)
-    rows = store.read([results.path(table)])
-    if filters.cells:
-        check(store, filters, "cell", rows, "cell_id")
-        rows = rows.filter(nw.col("cell_id").is_in(list(filters.cells)))
-    rows = _within(rows, filters.first_date, filters.last_date)
-
-    most = store.row(rows.select(most=nw.col("subscriber_count").max()))["most"]
-    if (most or 0) < results.minimum_group:
-        raise _too_few(results)
-    inputs = replace(_inputs(store, results, hours=rows), contract=contract)
-    return inputs, f"Only a part of the sessions is looked at: {filters.said()}."
-
-
-def _within(rows: Frame, first: date | None, last: date | None) -> Frame:
-    if first and last and first > last:
-        raise FilterError(
-            "the period ends before it begins", found=f"{first} to {last}", do="name the earlier day first"
-        )
-    if first:
-        rows = rows.filter(nw.col("local_date") >= nw.lit(first))
-    return rows.filter(nw.col("local_date") <= nw.lit(last)) if last else rows
-
-
-def _contract(results: Results, filters: Filters) -> Contract:
-    """The sessions' contract with the applications that are looked at."""
-    apps = {app["slug"]: Application(app["slug"], app["name"]) for app in results.manifest["applications"]}
-    if unknown := [slug for slug in filters.applications if slug not in apps]:
-        raise FilterError(
-            "the run has no such application",
-            found=", ".join(map(repr, unknown)),
-            expected=", ".join(apps) or "none",
-            do="choose one that it has",
-        )
-    chosen = filters.applications or tuple(apps)
-    return SESSIONS.expand(tuple(app for slug, app in apps.items() if slug in chosen))
-
-
-# What a study may look at
-
-
-class _Unread:
-    """In the place of what a run does not hold: a study that looks at it was declared wrongly."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getattr__(self, name: str) -> Any:
-        raise RuntimeError(
-            f"a filtered answer cannot look at {self._name}: the question's `filters` are wrong"
-        )
-
-
-def _inputs(
-    store: Store, results: Results, profiles: Frame | None = None, hours: Frame | None = None
-) -> Inputs:
-    return Inputs(
-        store=store,
-        sessions=_Unread("sessions"),
-        profiles=_Unread("profiles") if profiles is None else profiles,
-        contract=_contract(results, Filters()),
-        settings=_settings(results),
-        treatment=results.manifest["treatment"],
-        models=results.models(),
-        quality=results.quality,
-        hours=hours,
-    )
-
-
-def _settings(results: Results) -> Settings:
-    """The settings that the run was made with; those that it does not know are as they are by default."""
-    said = results.manifest["settings"]
-    # Not read anew, as a zone may be said of several records, and the environment is of another time.
-    return Settings.model_construct(**{name: said[name] for name in Settings.model_fields if name in said})

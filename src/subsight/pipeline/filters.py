@@ -32,6 +32,8 @@ _FIELDS: Final = {
     "experience_cluster": "experience_clusters",
     "application": "applications",
     "cell": "cells",
+    "category": "categories",
+    "site": "sites",
 }
 """The field of `Filters` that holds the values of a kind."""
 _COLUMNS: Final = {
@@ -42,6 +44,9 @@ _COLUMNS: Final = {
     "experience_cluster": "experience_cluster",
 }
 """By what kind of filter subscribers are chosen, and the column that says it."""
+
+_BY_HOUR: Final = ("usage_hours", "usage_flows")
+"""Tables that say how many subscribers each hour has."""
 
 
 _BESIDE: dict[object, bool] = {}
@@ -61,6 +66,8 @@ class Filters:
         experience_clusters: 0 is the worst experienced.
         applications: slugs, as in `app_{slug}_dl_bytes`.
         cells: `cell_id` of sessions.
+        categories: of flows' services.
+        sites: what reported flows: their `exporter`.
     """
 
     first_date: date | None = None
@@ -72,6 +79,8 @@ class Filters:
     experience_clusters: tuple[int, ...] = ()
     applications: tuple[str, ...] = ()
     cells: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
 
     def kinds(self) -> tuple[str, ...]:
         """The kinds of filter that are set, in the order of `studies.KINDS`."""
@@ -106,7 +115,7 @@ class Filters:
 class Choice:
     """Something to filter by: the value, what a person reads, and how many subscribers it leaves.
 
-    The count is None where nobody counted them, as of applications.
+    The count is None where nobody counted them, as of applications and of flows that are nobody's.
     """
 
     value: str
@@ -247,8 +256,8 @@ def choices(run: Path, *, engine: str = "duckdb", memory: str = "1GB") -> Mappin
     """Values to filter a run by, by kind, the largest first and at most 200 of each.
 
     Groups of fewer subscribers than the run shows are left out, kinds that it does not have too. A day of
-    the period counts the subscribers of its busiest hour, a cell those of its busiest hour: the least that
-    is known.
+    the period counts the subscribers of its busiest hour, a cell those of its busiest hour, and of flows only
+    those of one service: the least that is known.
     """
     if (run / _KEPT).exists():
         told = json.loads((run / _KEPT).read_text(encoding="utf-8"))
@@ -257,10 +266,11 @@ def choices(run: Path, *, engine: str = "duckdb", memory: str = "1GB") -> Mappin
     least, tables = results.minimum_group, results.tables()
     found: dict[str, list[Choice]] = {}
     with open_store(engine, memory=memory) as store:
-        if "usage_hours" in tables:
-            hours = store.read([results.path("usage_hours")])
+        summed = [store.read([results.path(name)]) for name in _BY_HOUR if name in tables]
+        if summed:
+            hours = nw.concat([frame.select("local_date", "subscriber_count") for frame in summed])
             days = _largest(store, hours, "local_date", least)
-            found["period"] = [Choice(d.isoformat(), _day(d), n) for d, n in days.items()]
+            found["period"] = [Choice(d.isoformat(), _day(d), n or None) for d, n in days.items()]
         if "segments" in tables:
             found["segment"] = _named(_counted(store, _segments(store, results), "segment_name", least))
         if "profiles" in tables:
@@ -276,6 +286,11 @@ def choices(run: Path, *, engine: str = "duckdb", memory: str = "1GB") -> Mappin
         if "usage_cells" in tables:
             cells = store.read([results.path("usage_cells")]).filter(~nw.col("cell_id").is_null())
             found["cell"] = _named(_largest(store, cells, "cell_id", least))
+        if "usage_flows" in tables:
+            flows = store.read([results.path("usage_flows")])
+            found["category"] = _named(_largest(store, flows, "category", least))
+            sites = flows.filter(~nw.col("exporter").is_null())
+            found["site"] = _named(_largest(store, sites, "exporter", least))
     return {kind: found[kind] for kind in KINDS if found.get(kind)}
 
 
@@ -286,7 +301,8 @@ def _counted(store: Store, frame: Frame, column: str, least: int) -> dict[Any, i
 
 def _largest(store: Store, frame: Frame, column: str, least: int) -> dict[Any, int]:
     counted = frame.group_by(column).agg(count=nw.col("subscriber_count").max())
-    return _first(store, counted.filter(nw.col("count") >= least), column)
+    # What is nobody's tells of nobody.
+    return _first(store, counted.filter((nw.col("count") >= least) | (nw.col("count") == 0)), column)
 
 
 def _first(store: Store, counted: Frame, column: str) -> dict[Any, int]:
@@ -298,6 +314,6 @@ def _first(store: Store, counted: Frame, column: str) -> dict[Any, int]:
 def _named(counts: Mapping[Any, int], kind: str = "") -> list[Choice]:
     is_number = kind.endswith("_cluster")
     return [
-        Choice(str(value), f"cluster {value}" if is_number else str(value), count)
+        Choice(str(value), f"cluster {value}" if is_number else str(value), count or None)
         for value, count in counts.items()
     ]

@@ -21,6 +21,7 @@ import narwhals as nw
 from subsight.answers import Answer
 from subsight.enrich import attribution, classification
 from subsight.errors import ConfigurationError, InputError
+from subsight.pipeline import hours
 from subsight.pipeline.partials import Partials
 from subsight.pipeline.publishing import Area, Context, earlier_run, quality_of
 from subsight.settings import Settings
@@ -256,7 +257,7 @@ def answer(context: Context, found: Usage, wanted: Sequence[str], segments: Fram
     rows = found.rows
     quality = quality_of(found.batches)
     inputs = _inputs(context, found, rows, quality, segments)
-    tables: dict[str, Frame] = {}
+    tables: dict[str, Frame] = {"usage_flows": hours.of_flows(rows)}
     answers: dict[str, list[Answer]] = {}
     for study in [study for study in STUDIES if study in wanted]:
         with context.clock.stage(f"study {study}"):

@@ -1,4 +1,4 @@
-"""What filters by time and place read: sessions summed by hour, and by hour and cell, at publish."""
+"""What filters by time and place read: sessions and flows summed by hour and place at publish."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import narwhals as nw
 from subsight.contracts import Contract
 from subsight.store import Frame, Store
 
-__all__ = ["tables"]
+__all__ = ["of_flows", "tables"]
 
 _HOUR: Final = ("local_date", "local_hour")
 _CELL: Final = (*_HOUR, "cell_id")
 _PERSON: Final = "subscriber_hash"
+_FLOW: Final = (*_HOUR, "hour_at", "category", "service", "protocol", "exporter")
 
 
 def tables(store: Store, sessions: Frame, contract: Contract) -> dict[str, Frame]:
@@ -50,3 +51,18 @@ def _counted(own: Frame, by: tuple[str, ...], slugs: list[str], volumes: list[st
     counted = own.group_by(*by).agg(subscriber_count=nw.len(), **users, **_sums(["session_count", *volumes]))
     numbers = ("session_count", "subscriber_count", *volumes, *users)
     return counted.select(*by, **{name: nw.col(name).cast(nw.Int64) for name in numbers})
+
+
+def of_flows(usage: Frame) -> Frame:
+    """`usage_flows`: one row per local date and hour, `hour_at`, category, service, protocol and exporter.
+
+    Each has `flow_count, subscriber_count, dl_bytes, ul_bytes`; `exporter` is null where it is. An hour that
+    the clock repeats has two `hour_at`. Subscribers are those who are named: 0 where nobody is.
+    """
+    volumes = ["flow_count", "dl_bytes", "ul_bytes"]
+    nobody = nw.col(_PERSON).is_null().cast(nw.Float64).max()
+    counted = usage.group_by(*_FLOW).agg(nobody=nobody, people=nw.col(_PERSON).n_unique(), **_sums(volumes))
+    # Engines count null among the unique values.
+    counted = counted.with_columns(subscriber_count=nw.col("people") - nw.col("nobody"))
+    numbers = ("flow_count", "subscriber_count", "dl_bytes", "ul_bytes")
+    return counted.select(*_FLOW, **{name: nw.col(name).cast(nw.Int64) for name in numbers})

@@ -21,14 +21,13 @@ def compute(context: Context, batches: Sequence[Batch], usage: Usage | None, seg
     """The peaks of sessions in the batches, where there are any, and of usage, where there is some."""
     store, zone = context.store, context.settings.time_zone
     with context.clock.stage("study peaks"):
-        found = []
+        found, least = [], context.settings.minimum_group
         if batches:
-            frame = store.read([batch.rows for batch in batches])
-            found.append(peaks.of_sessions(store, frame, sessions.contract_of(batches), segments, zone))
+            frame, contract = store.read([batch.rows for batch in batches]), sessions.contract_of(batches)
+            found.append(peaks.of_sessions(store, frame, contract, segments, zone, least))
         if usage:
-            found.append(peaks.of_flows(store, usage.rows, segments, zone))
-        minimum = context.settings.minimum_group
+            found.append(peaks.of_flows(store, usage.rows, segments, zone, least))
         seen = [hours for hours in found if hours.volumes]
-        answers = peaks.answer_all(seen, minimum, context.on_answer)
+        answers = peaks.answer_all(seen, context.on_answer)
     read = [*batches, *(usage.batches if usage else ()), *(usage.leases if usage else ())]
     return Area("peaks", read, {}, {}, {"peaks": answers}, STUDIES, {})

@@ -40,7 +40,10 @@ __all__ = [
 
 Progress = Callable[[str], None]
 
-_ORDER: Final = ("subscriber_id", "rank", "offer_id", "local_date", "local_hour", "cell_id")
+_ORDER: Final = (
+    "subscriber_id", "rank", "offer_id", "local_date", "local_hour", "cell_id", "hour_at", "category",
+    "service", "protocol", "exporter",
+)  # fmt: skip
 """What tables are written in the order of: most have a row a subscriber, some a row an hour."""
 _COUNTS: Final = ("records", "accepted", "rejected", "without_subscriber_count")
 _LOST: Final[Mapping[str, Any]] = {

@@ -19,17 +19,19 @@ from subsight.contracts import Contract
 from subsight.settings import Settings
 from subsight.store import Frame, Store
 
-__all__ = ["HOURS", "KINDS", "SUBSCRIBERS", "Inputs", "Question", "answer_all"]
+__all__ = ["FLOWS", "HOURS", "KINDS", "SUBSCRIBERS", "Inputs", "Question", "answer_all"]
 
 SUBSCRIBERS: Final = frozenset(
     {"segment", "manufacturer", "handset", "engagement_cluster", "experience_cluster"}
 )
 """Kinds of filter that choose subscribers: what profiles alone answer can be answered for some of them."""
 HOURS: Final = frozenset({"period", "cell"})
-"""Kinds of filter that choose hours and cells: for what sums by hour answer."""
+"""Kinds of filter that choose hours and cells: for what sums of sessions by hour answer."""
+FLOWS: Final = frozenset({"period", "category", "site"})
+"""Kinds of filter that choose hours, categories and exporters: for what sums of flows by hour answer."""
 KINDS: Final = (
     "period", "segment", "manufacturer", "handset", "engagement_cluster", "experience_cluster", "application",
-    "cell",
+    "cell", "category", "site",
 )  # fmt: skip
 """Every kind of filter."""
 

@@ -13,8 +13,8 @@ __all__ = ["LEAST", "LEAST_NOTE", "least_of", "whole"]
 LEAST: Final = "least_subscriber_count"
 """The column that stands in for `subscriber_count` where rows of several hours or cells are summed."""
 LEAST_NOTE: Final = (
-    f"{LEAST}: subscribers of the hour and place with most of them; together there are at least so many, and "
-    "a group is hidden where these are too few."
+    f"{LEAST}: subscribers of the hour and place, of flows also the service, with most of them; together "
+    "there are at least so many, and a group is hidden where these are too few."
 )
 
 

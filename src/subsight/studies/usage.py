@@ -47,6 +47,8 @@ class UsageInputs:
         covered: the local dates from the first to the last that any usage was seen on.
         as_of: the local date that recency is counted from.
         segments: `subscriber_id, segment_name`, or None where nobody was divided.
+        hours: instead of usage, where an answer is filtered: rows by local date and hour, category, service,
+            protocol and exporter, with `flow_count, subscriber_count, dl_bytes, ul_bytes`.
         quality: counts of what was read, as the run keeps them.
     """
 
@@ -58,6 +60,7 @@ class UsageInputs:
     settings: Settings
     quality: Mapping[str, Any]
     segments: Frame | None = None
+    hours: Frame | None = None
 
 
 def periods(inputs: UsageInputs) -> tuple[Period, Period | None]:

@@ -8,10 +8,31 @@ from datetime import datetime
 from typing import Any, Final
 
 from subsight.answers import Answer
-from subsight.studies import charts, words
-from subsight.studies.peaks.hours import ALL, Hours, of_flows, of_sessions
+from subsight.studies import FLOWS, charts, words
+from subsight.studies import hours as by_hour
+from subsight.studies.peaks.hours import (
+    ALL,
+    Hours,
+    Source,
+    of_flow_sums,
+    of_flows,
+    of_session_sums,
+    of_sessions,
+)
 
-__all__ = ["Busy", "answer_all", "busy", "heat", "of_flows", "of_sessions"]
+__all__ = [
+    "QUESTIONS",
+    "Busy",
+    "Hours",
+    "PeaksQuestion",
+    "answer_all",
+    "busy",
+    "heat",
+    "of_flow_sums",
+    "of_flows",
+    "of_session_sums",
+    "of_sessions",
+]
 
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _TEXT: Final = {
@@ -88,19 +109,15 @@ def busy(rows: Sequence[Mapping[str, Any]], hours: Hours) -> Busy:
     )
 
 
-def answer_all(
-    found: Sequence[Hours], minimum: int, told: Callable[[Answer], None] | None = None
-) -> list[Answer]:
-    """The study's answers for each source of records, `told` of each.
-
-    Groups of fewer subscribers than `minimum` are not told of in words.
-    """
+def answer_all(found: Sequence[Hours], told: Callable[[Answer], None] | None = None) -> list[Answer]:
+    """The study's answers for each source of records, `told` of each."""
     answers = []
     for hours in found:
-        for question in (_heatmap, _busy_hours, _segments):
-            answers.append(question(hours, minimum))
-            if told:
-                told(answers[-1])
+        for question in QUESTIONS:
+            if question.source == hours.source:
+                answers.append(question.answer(hours))
+                if told:
+                    told(answers[-1])
     return answers
 
 
@@ -112,8 +129,8 @@ def _answer(
         _TEXT[name].format(source=hours.source),
         rows,
         tuple(reading),
-        group_size="subscriber_count" if rows else None,
-        notes=(_DEFINED, _when(hours)),
+        group_size=hours.size if rows else None,
+        notes=(_DEFINED, _when(hours), *([by_hour.LEAST_NOTE] if hours.is_part else [])),
         **more,
     )
 
@@ -123,15 +140,15 @@ def _when(hours: Hours) -> str:
     return f"{kind} count whole in the hour in which they began, on the clock of {hours.zone.key}."
 
 
-def _heatmap(hours: Hours, minimum: int) -> Answer:
-    found = heat(hours)
+def _heatmap(hours: Hours) -> Answer:
+    found, minimum = heat(hours), hours.minimum
     rows = [
         {
             "weekday": _DAYS[day],
             "hour": f"{hour:02d}",
             "mean_bytes": mean,
             "times": count,
-            "subscriber_count": hours.cells.get((day, hour), 0),
+            hours.size: hours.cells.get((day, hour), 0),
         }
         for (day, hour), (mean, count) in found.items()
     ]
@@ -153,18 +170,18 @@ def _heatmap(hours: Hours, minimum: int) -> Answer:
     )
 
 
-def _busy_hours(hours: Hours, minimum: int) -> Answer:
+def _busy_hours(hours: Hours) -> Answer:
     parts: dict[str, list[dict[str, Any]]] = {}
     for row in hours.volumes:
         parts.setdefault(row["part"], []).append(row)
     name = "category" if hours.source == "flows" else "application"
     rows = _table(hours, parts, name, hours.people)
     whole = busy(parts[ALL], hours)
-    reading = [_said("All traffic", whole)]
+    reading = [_said("All that is looked at" if hours.is_part else "All traffic", whole)]
     others = [
         (part, busy(volumes, hours))
         for part, volumes in parts.items()
-        if part != ALL and hours.people.get(part, 0) >= minimum
+        if part != ALL and hours.people.get(part, 0) >= hours.minimum
     ]
     elsewhere = [part for part, found in others if found.hour != whole.hour]
     if elsewhere:
@@ -172,13 +189,14 @@ def _busy_hours(hours: Hours, minimum: int) -> Answer:
             f"{words.listing(sorted(elsewhere)[:6])} {'has its' if len(elsewhere) == 1 else 'have their'} "
             "busy hour at another time."
         )
-    elif others:
+    elif len(others) > 1:
         reading.append(f"Every {name} has its busy hour at the same time.")
     chart = charts.bars(name, "peak_to_mean")
     return _answer(hours, "busy_hours", rows, reading, chart=chart, facts={"busy_hour": whole.hour})
 
 
-def _segments(hours: Hours, minimum: int) -> Answer:
+def _segments(hours: Hours) -> Answer:
+    minimum = hours.minimum
     parts: dict[str, list[dict[str, Any]]] = {}
     for row in hours.segments:
         parts.setdefault(row["part"], []).append(row)
@@ -220,7 +238,7 @@ def _table(
                 "dl_share": found.dl_share,
                 "top_hour": f"{found.top_at:%Y-%m-%d %H:%M}" if found.top_at else None,
                 "top_bytes": found.top_bytes,
-                "subscriber_count": people.get(part, 0),
+                hours.size: people.get(part, 0),
             }
         )
     return sorted(rows, key=lambda row: (row[name] != ALL, -row["busy_bytes"], row[name]))
@@ -239,3 +257,21 @@ def _said(what: str, found: Busy) -> str:
 
 def _span(hour: int) -> str:
     return f"{hour:02d}:00 to {(hour + 1) % 24:02d}:00"
+
+
+@dataclass(frozen=True)
+class PeaksQuestion:
+    """A question about peaks: its id (`peaks.source_name`), the records it is of, and its filters."""
+
+    id: str
+    source: Source
+    answer: Callable[[Hours], Answer]
+    filters: frozenset[str]
+
+
+_FILTERS: Final[dict[Source, frozenset[str]]] = {"flows": FLOWS, "sessions": frozenset()}
+QUESTIONS: Final = tuple(
+    PeaksQuestion(f"peaks.{source}_{name}", source, answer, filters if name != "segments" else frozenset())
+    for source, filters in _FILTERS.items()
+    for name, answer in (("heatmap", _heatmap), ("busy_hours", _busy_hours), ("segments", _segments))
+)

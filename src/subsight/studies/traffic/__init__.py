@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from subsight.answers import Answer
 from subsight.studies.traffic import classified, rates, volumes
-from subsight.studies.traffic.totals import TrafficQuestion, prepare
+from subsight.studies.traffic.totals import TrafficInputs, TrafficQuestion, prepare
 from subsight.studies.usage import UsageInputs
 
-__all__ = ["QUESTIONS", "answer_all"]
+__all__ = ["QUESTIONS", "TrafficInputs", "TrafficQuestion", "answer_all", "prepare"]
 
 QUESTIONS: Final[tuple[TrafficQuestion, ...]] = (
     *volumes.QUESTIONS, *rates.QUESTIONS, *classified.QUESTIONS,

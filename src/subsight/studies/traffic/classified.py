@@ -66,7 +66,7 @@ def _methods(inputs: TrafficInputs) -> Answer:
 
 
 def _summed(inputs: TrafficInputs, frame: Frame, *keys: str) -> list[dict[str, Any]]:
-    rows = inputs.store.rows(frame.group_by(*keys).agg(**sums()))
+    rows = inputs.store.rows(frame.group_by(*keys).agg(**sums(inputs)))
     return [{**row, "total_bytes": row["dl_bytes"] + row["ul_bytes"]} for row in rows]
 
 

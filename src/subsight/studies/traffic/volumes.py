@@ -8,7 +8,8 @@ from typing import Any, Final
 import narwhals as nw
 
 from subsight.answers import Answer
-from subsight.studies import charts, words
+from subsight.studies import FLOWS, charts, words
+from subsight.studies import hours as by_hour
 from subsight.studies.groups import percent
 from subsight.studies.traffic.totals import TrafficInputs, TrafficQuestion, sums
 from subsight.studies.usage import periods
@@ -37,7 +38,7 @@ def _volumes(inputs: TrafficInputs, name: str) -> list[dict[str, Any]]:
     """Volumes and subscribers by one column, the largest first, with both periods where they were seen."""
     _, before = periods(inputs)
     frame = inputs.totals.with_columns(name=nw.col(name).cast(nw.String))
-    rows = inputs.store.rows(frame.group_by("name").agg(**sums()))
+    rows = inputs.store.rows(frame.group_by("name").agg(**sums(inputs)))
     all_bytes = sum(row["dl_bytes"] + row["ul_bytes"] for row in rows)
     found = []
     for row in sorted(rows, key=lambda r: (-(r["dl_bytes"] + r["ul_bytes"]), r["name"] or "")):
@@ -53,7 +54,7 @@ def _volumes(inputs: TrafficInputs, name: str) -> list[dict[str, Any]]:
                 "ul_bytes": int(row["ul_bytes"]),
                 "total_bytes": int(volume),
                 "volume_share": volume / all_bytes if all_bytes else None,
-                "subscriber_count": int(row["subscriber_count"]),
+                inputs.people: int(row[inputs.people]),
                 "period_bytes": int(row["period_bytes"]),
                 **({"previous_bytes": int(was), "change_share": change} if before else {}),
             }
@@ -70,24 +71,29 @@ def _answer(
         rows,
         tuple(reading),
         charts.bars(column, "total_bytes"),
-        group_size="subscriber_count",
+        group_size=inputs.people,
         notes=_notes(inputs),
     )
 
 
 def _notes(inputs: TrafficInputs) -> tuple[str, ...]:
     now, before = periods(inputs)
-    compared = f"against {before}" if before else "the days before it were not all seen"
+    compared = f"against {before}" if before else f"the days before it were not all {_looked(inputs)}"
     return (
         f"Volumes of all days, {inputs.covered}; the period is {now}, {compared}.",
         "Flows count in the hour in which they began. Sampled volumes are estimates.",
+        *([] if inputs.hours is None else [by_hour.LEAST_NOTE]),
     )
+
+
+def _looked(inputs: TrafficInputs) -> str:
+    return "seen" if inputs.hours is None else "looked at"
 
 
 def _most(inputs: TrafficInputs, rows: Sequence[Mapping[str, Any]], name: str) -> list[str]:
     both = sum(row["total_bytes"] for row in rows)
     least = inputs.settings.minimum_group
-    large = [row for row in rows if not 0 < row["subscriber_count"] < least]
+    large = [row for row in rows if not 0 < row[inputs.people] < least]
     told = [row for row in large if row["total_bytes"]][:3]
     among = "" if told == list(rows[:3]) else f" of what at least {least} subscribers use"
     if not both or not told:
@@ -107,11 +113,11 @@ def _changes(inputs: TrafficInputs, rows: Sequence[Mapping[str, Any]], name: str
     now, before = periods(inputs)
     if not before:
         return [
-            f"{now} has no period before it of which all {inputs.settings.period_days} days were seen: "
-            "nothing is compared."
+            f"{now} has no period before it of which all {inputs.settings.period_days} days were "
+            f"{_looked(inputs)}: nothing is compared."
         ]
     least = inputs.settings.minimum_group
-    told = [r for r in rows if r["change_share"] is not None and not 0 < r["subscriber_count"] < least]
+    told = [r for r in rows if r["change_share"] is not None and not 0 < r[inputs.people] < least]
     found = []
     for word, sign in (("grew", 1), ("fell", -1)):
         such = [row for row in told if sign * row["change_share"] >= _CLEAR]
@@ -155,7 +161,7 @@ def _exporters(inputs: TrafficInputs) -> Answer:
         return Answer(
             "traffic.exporters", _TEXT["exporters"], rows,
             ("The records do not say which exporter or site saw a flow.",),
-            group_size="subscriber_count", notes=_notes(inputs),
+            group_size=inputs.people, notes=_notes(inputs),
         )  # fmt: skip
     reading = [*_most(inputs, rows, "exporter"), *_changes(inputs, rows, "exporter")]
     return _answer(inputs, "exporters", "exporter", rows[:_SHOWN], reading)
@@ -195,12 +201,12 @@ def _talkers(inputs: TrafficInputs) -> Answer:
 
 
 QUESTIONS: Final = tuple(
-    TrafficQuestion(f"traffic.{name}", _TEXT[name], answer)
-    for name, answer in (
-        ("categories", _categories),
-        ("services", _services),
-        ("protocols", _protocols),
-        ("exporters", _exporters),
-        ("talkers", _talkers),
+    TrafficQuestion(f"traffic.{name}", _TEXT[name], answer, filters)
+    for name, answer, filters in (
+        ("categories", _categories, FLOWS),
+        ("services", _services, FLOWS),
+        ("protocols", _protocols, FLOWS),
+        ("exporters", _exporters, FLOWS),
+        ("talkers", _talkers, frozenset[str]()),
     )
 )

@@ -25,7 +25,7 @@ PAGES: Final = (
 PARAMETERS: Final = {
     "segment": "segment", "manufacturer": "manufacturer", "handset": "handset",
     "engagement": "engagement_cluster", "experience": "experience_cluster",
-    "application": "application", "cell": "cell",
+    "application": "application", "cell": "cell", "category": "category", "site": "site",
 }  # fmt: skip
 """The kind of filter that a parameter holds the values of; `from` and `to` hold the period."""
 KINDS: Final = {kind: parameter for parameter, kind in PARAMETERS.items()}

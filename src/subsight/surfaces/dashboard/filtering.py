@@ -50,6 +50,8 @@ def _filters(view: View) -> Any:
         experience_clusters=tuple(map(int, of.get("experience_cluster", ()))),
         applications=of.get("application", ()),
         cells=of.get("cell", ()),
+        categories=of.get("category", ()),
+        sites=of.get("site", ()),
     )
 
 

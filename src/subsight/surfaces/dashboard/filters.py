@@ -110,6 +110,7 @@ def _chips(choices: Mapping[str, Sequence[Any]], view: View, path: str) -> list[
 def _days(run: Current) -> tuple[str, str]:
     """The days that the data cover, as bounds for whoever picks a day."""
     days = sorted(
-        str(row["local_date"]) for row in run.results.quality.get("coverage") or () if row.get("local_date")
+        {str(row["local_date"]) for row in run.results.quality.get("coverage") or () if row.get("local_date")}
+        | {str(choice.value) for choice in run.choices.get("period", ())}
     )
     return (days[0], days[-1]) if days else ("", "")

@@ -25,6 +25,7 @@ FIELDS: Final = {
     "segment_name": "segment", "handset_manufacturer": "manufacturer", "handset": "handset",
     "engagement_cluster": "engagement_cluster", "experience_cluster": "experience_cluster",
     "application": "application", "cell_id": "cell", "local_date": "period",
+    "category": "category", "exporter": "site",
 }  # fmt: skip
 """The kind of filter that a column's values are of."""
 
