@@ -165,7 +165,7 @@ def histogram(low: str, high: str, value: str, *, log: bool = False, share: bool
 _GAP: Final = 0.035
 """The space between two groups of one side, as a share of all that flows."""
 _STEPS: Final = 40
-_WIDE: Final = 440
+_WIDE: Final = 420
 """Pixels across for which room is left for names: surfaces that are wider only give them more."""
 
 

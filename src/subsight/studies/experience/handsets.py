@@ -153,7 +153,7 @@ def _throughput(inputs: Inputs) -> Answer:
     medians = charts.bars("handset", f"median_{_THROUGHPUT}")
     medians["mark"] = {"type": "tick", "thickness": 3, "color": "#e8934a"}
     for layer in (boxes, medians):
-        layer["encoding"]["x"]["title"] = ["first to third quartile,", "median in orange (kbps)"]
+        layer["encoding"]["x"]["title"] = ["first to third quartile,", "median in orange"]
     chart = _first(charts.layers(boxes, medians))
     notes = (*_notes(inputs, found), "Quartiles by linear interpolation.")
     return Answer(

@@ -10,7 +10,7 @@ from subsight.errors import SubsightError
 from subsight.results import Results
 from subsight.surfaces.dashboard.state import Current
 from subsight.surfaces.report.definitions import Defined, definitions
-from subsight.surfaces.report.page import headlines
+from subsight.surfaces.report.page import counted, headlines, read
 from subsight.surfaces.report.words import phrase, sentence, spelled
 from subsight.units import format_value
 from subsight.workspace import Workspace
@@ -84,20 +84,6 @@ def runs(workspace: Workspace) -> list[Mapping[str, Any]]:
             "trouble": None,
         })  # fmt: skip
     return found
-
-
-def read(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The inputs that a run was made from, each once: areas that share one name it each."""
-    inputs = manifest.get("inputs", ())
-    return list({(one.get("table"), one["content"]): one for one in inputs}.values())
-
-
-def counted(inputs: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:
-    """The records of all inputs together: read, accepted, rejected."""
-    records, accepted, rejected = (
-        sum(one.get(name) or 0 for one in inputs) for name in ("records", "accepted", "rejected")
-    )
-    return records, accepted, rejected
 
 
 def _seconds(manifest: Mapping[str, Any]) -> Mapping[str, float]:

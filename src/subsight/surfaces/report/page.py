@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from subsight.results import Answer, Results, respectful
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Model",
     "Section",
+    "counted",
     "data_quality",
     "environment",
     "extend",
@@ -29,6 +30,7 @@ __all__ = [
     "monitoring",
     "ordered",
     "page",
+    "read",
     "section",
     "sections",
     "title",
@@ -39,6 +41,7 @@ _TITLES: Final = {
     "memo": "Decision memo", "rfm": "Recency, frequency and usage", "trends": "Micro-trends",
     "offers": "Next-best offers", "recommendations": "Offers to subscribers",
 }  # fmt: skip
+_STUDIED: Final = {"inputs.coverage": "overview.coverage"}
 _OPEN_ROWS: Final = 12
 _LONG: Final = 90
 
@@ -71,6 +74,12 @@ def page(results: Results, drawing: Drawing, studies: Sequence[str] | None = Non
     from markupsafe import Markup
 
     shown, inputs = sections(results, studies), data_quality(results)
+    covered = [text for answer in inputs.answers[2:] for text in answer.reading]
+    numbers = headlines(results, {section.id for section in shown})
+    if any(answer.id == "overview.coverage" for section in shown for answer in section.answers):
+        # The study draws the same days, and says more of them.
+        inputs = replace(inputs, answers=inputs.answers[:2])
+        numbers = [(words, value, _STUDIED.get(id, id)) for words, value, id in numbers]
     answers = [answer for section in [*shown, inputs] for answer in section.answers]
     for answer in answers:
         drawing.begin(answer)
@@ -81,7 +90,7 @@ def page(results: Results, drawing: Drawing, studies: Sequence[str] | None = Non
     charts = {answer.id: Markup(svg) for answer in answers if (svg := drawing.result(answer))}
     html = template.render(
         manifest=results.manifest, quality=results.quality, sections=shown, inputs=inputs, tables=tables,
-        charts=charts, models=models, headlines=headlines(results, {section.id for section in shown}),
+        charts=charts, models=models, headlines=numbers, covered=covered,
         definitions=definitions(results), terms=terms(results), minimum=results.minimum_group,
         open_rows=_OPEN_ROWS, long=_LONG,
     )  # fmt: skip
@@ -175,18 +184,18 @@ def data_quality(results: Results) -> Section:
         ),
         Answer(
             "inputs.rejects", "Which records were rejected, and why?", found.get("rejects") or [],
-            (_rejected(found),),
+            (_rejected(results.manifest),),
         ),
         *([_coverage(found)] if "coverage" in found else []),
     ]  # fmt: skip
     return Section("quality", "Data quality", answers)
 
 
-def _rejected(quality: Mapping[str, Any]) -> str:
-    if not quality["records"]:
+def _rejected(manifest: Mapping[str, Any]) -> str:
+    records, _, rejected = counted(read(manifest))
+    if not records:
         return "No records were read."
-    were = "was" if quality["rejected"] == 1 else "were"
-    return f"{quality['rejected']:,} of {_counted(quality['records'], 'record')} {were} rejected."
+    return f"{rejected:,} of {_counted(records, 'record')} {'was' if rejected == 1 else 'were'} rejected."
 
 
 def _counted(count: int, noun: str) -> str:
@@ -237,12 +246,27 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{span}."
 
 
+def read(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The inputs that a run was made from, each once: areas that share one name it each."""
+    inputs = manifest.get("inputs", ())
+    return list({(one.get("table"), one["content"]): one for one in inputs}.values())
+
+
+def counted(inputs: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:
+    """The records of all inputs together, leases among them: read, accepted, rejected."""
+    records, accepted, rejected = (
+        sum(one.get(name) or 0 for one in inputs) for name in ("records", "accepted", "rejected")
+    )
+    return records, accepted, rejected
+
+
 def headlines(results: Results, shown: Collection[str] | None = None) -> list[tuple[str, str, str]]:
     """Headline numbers: words, value, and the section, of those shown, that the number can be traced to."""
     counts, tables = results.quality, results.manifest["tables"]
-    found = [("Records read", f"{counts['records']:,}", "quality")]
-    found.append(("Records accepted", f"{counts['accepted']:,}", "quality"))
-    found.append(("Records rejected", f"{counts['rejected']:,}", "inputs.rejects"))
+    records, accepted, rejected = counted(read(results.manifest))
+    found = [("Records read", f"{records:,}", "quality")]
+    found.append(("Records accepted", f"{accepted:,}", "quality"))
+    found.append(("Records rejected", f"{rejected:,}", "inputs.rejects"))
     without = counts.get("without_subscriber_count")
     if without is not None:
         found.append(("Without subscriber", f"{without:,}", "quality"))

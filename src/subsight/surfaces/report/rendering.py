@@ -36,8 +36,10 @@ __all__ = [
 Spec = dict[str, Any]
 Rows = Sequence[Mapping[str, Any]]
 
-WIDTH: Final = 440
-"""Pixels across a chart before it is scaled: text of 13 pixels is still read on a phone of 390."""
+WIDTH: Final = 420
+"""Pixels across a chart as it is drawn: on a phone of 390 its text of 13 pixels is still one of 11."""
+_SHOWN: Final = 1.12
+"""How much larger a chart is where there is room, the same for all: texts of two charts are alike."""
 
 _INK, _MUTED, _LINE, _GRID = "#01f0a1", "#01f0a2", "#01f0a3", "#01f0a4"
 _SERIES: Final = tuple(f"#01f0{i:02d}" for i in range(1, 9))
@@ -104,16 +106,22 @@ _SHARE: Final = "format(datum.value, '.0%')"
 _NUMBER: Final = "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, '~s')"
 _BYTES: Final = "replace(format(datum.value, '~s'), /([a-zA-Z]?)$/, ' $1B')"
 _RATE: Final = "replace(format(datum.value, '~s'), /([a-zA-Z]?)$/, ' $1bps')"
+_THOUSANDS: Final = _RATE.replace("datum.value", "1000 * datum.value")
 _DAYS: Final[Spec] = {
     "format": "%-d %b", "labelOverlap": "greedy", "labelFlush": False, "tickCount": 6,
 }  # fmt: skip
 _LETTER: Final = 6.6
-_BOLD: Final = 8.0
+_BOLD: Final = 7.4
 """Pixels of a letter of a label and of a heading."""
 _SLANTED: Final = 20
 """Pixels from one slanted label to the next."""
 _LABELS: Final = 220
 """Pixels for the labels of a discrete y axis; the longest names of handsets need that much."""
+_VALUES: Final = 38
+_TICK: Final = 60
+"""Pixels from one number below an x axis to the next."""
+_TITLE: Final = 22
+"""Pixels for the labels of a y axis with numbers, and for its title."""
 _BETWEEN: Final = 16
 """Pixels between small multiples."""
 _TITLES: Final = {
@@ -163,9 +171,10 @@ def dress(spec: Mapping[str, Any], rows: Rows) -> Spec:
 def _dress_view(dressed: Spec, rows: Rows) -> None:
     _rescale(dressed, rows)
     seen = [*rows, *_folded(dressed)]
+    room = _room(_encodings(dressed), seen)
     for view in views(dressed):
         for channel, encoding in view.get("encoding", {}).items():
-            _dress_encoding(channel, encoding, seen)
+            _dress_encoding(channel, encoding, seen, room)
         _dress_labels(view)
         _untitle_categories(view)
     if "facet" in dressed:
@@ -224,7 +233,13 @@ def views(spec: Spec) -> Iterator[Spec]:
         yield from views(inner)
 
 
-def _dress_encoding(channel: str, encoding: Any, rows: Rows) -> None:
+def _room(encodings: Spec, rows: Rows) -> float:
+    """Pixels across that the labels of the y axis leave."""
+    y = encodings.get("y", {})
+    return WIDTH - (min(_LABELS, _LETTER * _longest(y, rows)) if y.get("type") in _DISCRETE else _VALUES) - 38
+
+
+def _dress_encoding(channel: str, encoding: Any, rows: Rows, room: float) -> None:
     if not isinstance(encoding, dict) or "field" not in encoding:
         return
     kind = encoding.get("type")
@@ -243,6 +258,8 @@ def _dress_encoding(channel: str, encoding: Any, rows: Rows) -> None:
         encoding.setdefault("legend", {"tickCount": 3, "labelExpr": _number(encoding["field"])})
     elif kind == "quantitative" and positional:
         _dress_quantity(encoding, given, rows)
+        if channel == "x" and encoding.get("axis"):
+            encoding["axis"].setdefault("tickCount", max(3, min(5, int(room / _TICK))))
     elif kind in _DISCRETE and (positional or channel in ("color", "shape")):
         _order(encoding, rows)
         part = "axis" if positional else "legend"
@@ -251,7 +268,7 @@ def _dress_encoding(channel: str, encoding: Any, rows: Rows) -> None:
             longest = _longest(encoding, rows)
             limit = {"labelLimit": _LABELS} if longest > _LONG and positional else {}
             if part == "legend":
-                limit["columns"] = max(1, min(3, int(WIDTH / (_LETTER * longest + 42))))
+                limit["columns"] = max(1, min(3, int(room / (_LETTER * longest + 42))))
             encoding[part] = {**given, **_words(encoding["field"], rows), **limit}
     if channel == "color" and "scheme" in encoding.get("scale", {}):
         scale = encoding["scale"]
@@ -266,7 +283,7 @@ def axis_title(field: str, given: str) -> str | None:
     said = spelled(given)
     if field.replace("_", " ").startswith(stem):  # the column's own name, not a title of the study's
         said = _TITLES.get(field) or f"{phrase(field)}{f' ({unit}' if unit else ''}"
-    return None if said in _SAYS_NOTHING else re.sub(r" \((?:bytes|bps|share)\)$", "", said)
+    return None if said in _SAYS_NOTHING else re.sub(r" \((?:bytes|k?bps|share)\)$", "", said)
 
 
 def _untitle_categories(view: Spec) -> None:
@@ -321,16 +338,17 @@ def _dress_quantity(encoding: Spec, given: Any, rows: Rows) -> None:
         return
     axis = encoding["axis"] = dict(axis or {})
     binned = encoding.get("bin") == "binned"
+    if encoding.get("scale", {}).get("type") != "log":
+        axis["labelOverlap"] = "parity"  # every second label, so that those that stay are evenly apart
     if axis.get("format", "~s") == "~s":
         axis.pop("format", None)
-        if encoding.get("scale", {}).get("type") != "log":
-            axis["labelOverlap"] = "parity"
         in_bytes = str(given).endswith("(bytes)") or (binned and _all_bytes(rows))
         axis["labelExpr"] = _BYTES if in_bytes else _number(encoding["field"])
 
 
 def _number(field: str) -> str:
-    return {"bytes": _BYTES, "bps": _RATE, "share": _SHARE}.get(column_unit(field) or "", _NUMBER)
+    labels = {"bytes": _BYTES, "bps": _RATE, "kbps": _THOUSANDS, "share": _SHARE}
+    return labels.get(column_unit(field) or "", _NUMBER)
 
 
 def _encodings(spec: Spec) -> Spec:
@@ -386,7 +404,9 @@ def _turn_labels(encodings: Spec, rows: Rows, width: int) -> None:
     if x.get("type") not in _DISCRETE or ("axis" in x and x["axis"] is None):
         return
     labels, longest = _distinct(x, rows), _longest(x, rows)
-    if all(isinstance(row.get(x["field"]), int | float | None) for row in rows):
+    if all(isinstance(row.get(x["field"]), int | float | None) for row in rows) or (
+        longest <= 2 and all(map(str.isdigit, labels))
+    ):
         # Numbers are read without every label.
         x["axis"] = {**x.get("axis", {}), "labelAngle": 0, "labelOverlap": "parity", "labelSeparation": 3}
         return
@@ -413,12 +433,14 @@ def _size_facets(spec: Spec, rows: Rows) -> None:
     if count % 2 and columns > 1:
         # Shared axes would be drawn below the empty place too.
         spec["resolve"] = {**spec.get("resolve", {}), "axis": {"x": "independent", "y": "independent"}}
-    free = "independent" in spec.get("resolve", {}).get("scale", {}).values()
+    resolved = spec.get("resolve", {})
+    apart = "independent" in {*resolved.get("scale", {}).values(), *resolved.get("axis", {}).values()}
     spec["columns"] = columns
     if discrete:
-        inner["width"] = int(WIDTH - min(_LABELS, _LETTER * _longest(encodings["y"], rows)) - 20)
+        inner["width"] = int(_room(encodings, rows))
     else:
-        inner["width"] = WIDTH // columns - (75 if free else 75 // columns + 12)
+        beside = _VALUES + (_TITLE if encodings.get("y", {}).get("title") else 0)
+        inner["width"] = (WIDTH - _BETWEEN * columns) // columns - beside // (1 if apart else columns)
     inner["height"] = _height(encodings, rows, step=20, plain=130 if columns > 1 else 180)
     spec["spacing"] = _BETWEEN
     _turn_labels(encodings, rows, inner["width"])
@@ -430,7 +452,7 @@ _DECLARED: Final = re.compile(r"--([a-z0-9-]+): (#[0-9a-f]{6})\b")
 _FONTS: Final = re.compile(r' font-family="[^"]*"')
 _DECIMALS: Final = re.compile(r"(\.\d\d)\d+(?=[^<>]*>)")
 _NAMES: Final = re.compile(r'(?<= id=")[^"]+')
-_OPENING: Final = re.compile(r"<svg[^>]*?(\bwidth=\"[\d.]+\")[^>]*?(\bviewBox=\"[^\"]+\")[^>]*>")
+_OPENING: Final = re.compile(r"<svg[^>]*?\bwidth=\"([\d.]+)\"[^>]*?(\bviewBox=\"[^\"]+\")[^>]*>")
 _NOISE: Final = re.compile(
     r' (?:class|role|aria-roledescription|aria-hidden|pointer-events)="[^"]*"| (?:stroke-)?opacity="1"'
     r'|<path aria-hidden="true" d="(?:M0,0h0v0h0Z)?"(?: pointer-events="none")?(?: display="none")?/>'
@@ -452,7 +474,8 @@ def follow_page(svg: str, id: str, label: str) -> str:
     opening = _OPENING.search(svg)
     if opening is None:
         return svg
-    start = f'<svg xmlns="http://www.w3.org/2000/svg" {opening[1]} {opening[2]}'
+    width = round(_SHOWN * float(opening[1]))
+    start = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" {opening[2]}'
     return f'{start} role="img" aria-label="{escape(label)}">' + svg[opening.end() :]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +12,7 @@ from subsight.surfaces.report.words import (
     cell_text,
     column_unit,
     is_name,
+    named,
     phrase,
     sentence,
     unit_label,
@@ -36,7 +38,7 @@ _NAMES_A_COLUMN: Final = ("variable", "metric", "column", "measure", "feature")
 _IN_ROW_UNIT: Final = frozenset({
     "value", "threshold", "mean", "median", "mode", "minimum", "maximum", "range", "total",
     "standard_deviation", "deviation", "iqr", "first_quartile", "third_quartile", "lower", "upper", "fill",
-    "raw", "treated", "min", "max", "centroid", "level", "bin_low", "bin_high",
+    "raw", "treated", "min", "max", "centroid", "level", "bin_low", "bin_high", "above", "up_to",
 })  # fmt: skip
 _PROSE: Final = 36
 _WIDE: Final = 8
@@ -82,13 +84,14 @@ def table(
         return None
     names = [name for name in rows[0] if name != "unit" or not all(map(_says_unit, rows))]
     heads = [_head(name, [row.get(name) for row in rows]) for name in names]
+    alike = _alike(rows)
     prose = any(head.kind == "prose" for head in heads)
     hidden = {i for i, row in enumerate(rows) if group_size and row.get(group_size) is None}
     body = []
     for i, row in enumerate(rows):
         unit = _row_unit(row)
         shown = {**row, "unit": ""} if _says_unit(row) else row
-        cells = [_cell(shown.get(head.name), head, unit, known) for head in heads]
+        cells = [_cell(shown.get(head.name), head, unit, known, alike) for head in heads]
         if i in hidden:
             said = [Cell("suppressed", None, head) if head.name == group_size else None for head in heads]
             cells = [word or cell for word, cell in zip(said, cells, strict=True)]
@@ -197,7 +200,16 @@ def _unit(name: str, row_unit: str | None) -> str | None:
     return row_unit if unit is None and _stem(name) in _IN_ROW_UNIT else unit
 
 
-def _cell(value: Any, head: Head, row_unit: str | None, known: Collection[str]) -> Cell:
+def _alike(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Columns that rows are of and that only their units tell apart: a duration in s and one in ms."""
+    names = {row[name] for row in rows for name in _NAMES_A_COLUMN if is_name(str(row.get(name)))}
+    called = Counter(map(phrase, names))
+    return frozenset(name for name in names if called[phrase(name)] > 1)
+
+
+def _cell(
+    value: Any, head: Head, row_unit: str | None, known: Collection[str], alike: Collection[str] = ()
+) -> Cell:
     unit = _unit(head.name, row_unit)
     if isinstance(value, str):
         if _is_pseudonym(value):
@@ -205,7 +217,7 @@ def _cell(value: Any, head: Head, row_unit: str | None, known: Collection[str]) 
         if head.name == "unit":
             return Cell(unit_text(value), None, head)
         if is_name(value):
-            return Cell(cell_text(value, unit), value, head)
+            return Cell(named(value) if value in alike else cell_text(value, unit), value, head)
         if value in known or " " in value or "," in value:
             return Cell(link(value, known), None, head)
         return Cell(cell_text(value, unit), None, head)
