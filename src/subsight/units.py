@@ -7,6 +7,7 @@ a month a twelfth of it.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 __all__ = ["FACTORS", "factor", "format_value", "unit_of"]
@@ -77,8 +78,8 @@ def format_value(value: float | None, unit: str | None) -> str:
     ('24.0 GB', '1,235 days', '0.5 days')
     >>> format_value(0.000225, "share"), format_value(0, "share"), format_value(1_849_770, "bps")
     ('0.02 %', '0 %', '1.85 Mbps')
-    >>> format_value(4498.422, "share")
-    '449,842.2 %'
+    >>> format_value(4498.422, "share"), format_value(4e-7, "share"), format_value(-4e-7, "share")
+    ('449,842.2 %', '0.00004 %', '-0.00004 %')
     """
     if value is None or value != value:
         return "–"
@@ -90,7 +91,8 @@ def format_value(value: float | None, unit: str | None) -> str:
         return f"{value:,.0f} days" if abs(value) >= 10 or value == int(value) else f"{value:.1f} days"
     if unit == "share":
         # A tenth of a percent is enough, but few is not none.
-        return f"{100 * value:,.{'1f' if abs(value) >= 0.0005 else '1g'}} %"
+        digits = 1 if abs(value) >= 0.0005 or not value else -math.floor(math.log10(abs(value))) - 2
+        return f"{100 * value:,.{digits}f} %" if value else "0 %"
     if unit in ("s", "ms"):
         seconds = value if unit == "s" else value / 1000
         if unit == "ms" and abs(seconds) < 10:

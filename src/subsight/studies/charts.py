@@ -230,7 +230,7 @@ def _side(side: Literal["left", "right"], name: str, x: Spec, y: Spec, colour: S
     is_left = side == "left"
     edges = ("-0.03", "0", "-0.05") if is_left else ("1", "1.03", "1.05")
     share = "datum.size / datum.all"
-    said = f"format({share}, {share} < 0.0095 ? '.1~%' : '.0%')"
+    said = f"replace(format({share}, {share} < 0.0095 ? '.1~%' : '.0%'), '%', '\u00a0%')"
     steps: list[Spec] = [
         {
             "aggregate": [

@@ -7,7 +7,7 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from markupsafe import Markup
 
@@ -29,12 +29,11 @@ PATIENCE_S = 0.25
 """Seconds that a page waits for charts, which are drawn ahead, before it is sent without them."""
 FILTERED_PATIENCE_S = 0.95
 """Seconds that it waits for filtered answers and their charts."""
-_WORDS: Final = {"manufacturer": "handset manufacturer"}
 
 
 def kind_words(kind: str) -> str:
-    """A kind of filter in words."""
-    return _WORDS.get(kind, phrase(kind))
+    """A kind of filter in words, as answers that are filtered say it."""
+    return phrase(kind)
 
 
 @dataclass(frozen=True)

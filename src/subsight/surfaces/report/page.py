@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from subsight.results import Answer, Results, respectful
 from subsight.surfaces.report.definitions import definitions, terms
 from subsight.surfaces.report.tables import Table, table
-from subsight.surfaces.report.words import named, phrase, sentence
+from subsight.surfaces.report.words import day, named, phrase, sentence
 from subsight.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ _TITLES: Final = {
     "offers": "Next-best offers", "recommendations": "Offers to subscribers",
 }  # fmt: skip
 _STUDIED: Final = {"inputs.coverage": "overview.coverage"}
+_COLUMN: Final = re.compile(r"\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b")
+_FOUND: Final = {
+    "refused": ("refusal", "refusals"), "corrected": ("correction", "corrections"),
+    "warning": ("warning", "warnings"), "note": ("note", "notes"),
+}  # fmt: skip
+_SEVERITIES: Final = tuple(_FOUND)
 _OPEN_ROWS: Final = 12
 _LONG: Final = 90
 
@@ -175,12 +182,13 @@ def monitoring(results: Results) -> list[Section]:
 def data_quality(results: Results) -> Section:
     """What ingest found, in the form of answers, so that it is shown like one."""
     found = results.quality
+    findings = sorted(found.get("findings") or (), key=lambda row: _SEVERITIES.index(row["severity"]))
     answers = [
         Answer(
             "inputs.findings", "What was found wrong with the data, and what was done about it?",
             # With the unit: a duration in seconds and one in milliseconds are two columns.
-            [{**row, "column": named(row["column"] or "–")} for row in found.get("findings") or ()],
-            (f"{_counted(len(found.get('findings') or ()), 'finding')}.",),
+            [{**row, "column": named(row["column"] or "–")} for row in findings],
+            (_severities(findings),),
         ),
         Answer(
             "inputs.rejects", "Which records were rejected, and why?", found.get("rejects") or [],
@@ -189,6 +197,14 @@ def data_quality(results: Results) -> Section:
         *([_coverage(found)] if "coverage" in found else []),
     ]  # fmt: skip
     return Section("quality", "Data quality", answers)
+
+
+def _severities(findings: Sequence[Mapping[str, Any]]) -> str:
+    """How many findings there are of each kind, the gravest first."""
+    total = _counted(len(findings), "finding")
+    counts = Counter(row["severity"] for row in findings)
+    kinds = [f"{counts[kind]} {_FOUND[kind][counts[kind] > 1]}" for kind in _SEVERITIES if counts[kind]]
+    return f"{total}: {', '.join(kinds)}." if kinds else f"{total}."
 
 
 def _rejected(manifest: Mapping[str, Any]) -> str:
@@ -211,25 +227,19 @@ def _coverage(quality: Mapping[str, Any]) -> Answer:
         both = periods["both_subscriber_count"]
         seen = f"{_counted(both, 'subscriber')} {'is' if both == 1 else 'are'} seen"
         reading.append(
-            f"{seen} both from {_day(a)} to {_day(b)} and from {_day(c)} to {_day(d)}: the two periods "
+            f"{seen} both from {day(a)} to {day(b)} and from {day(c)} to {day(d)}: the two periods "
             f"{'can' if periods.get('comparable') else 'cannot'} be compared."
         )
-    day = {"field": "local_date", "type": "temporal", "title": None}
+    dates = {"field": "local_date", "type": "temporal", "title": None}
     bars = {"field": "session_count", "type": "quantitative", "title": "sessions", "axis": {"format": "~s"}}
     chart = {
         "mark": {"type": "bar"},
-        "encoding": {"x": {**day, "timeUnit": "utcyearmonthdate", "bandPosition": 0.5}, "y": bars},
+        "encoding": {"x": {**dates, "timeUnit": "utcyearmonthdate", "bandPosition": 0.5}, "y": bars},
     }
     return Answer(
         "inputs.coverage", "Which days do the data cover?", rows, tuple(reading), chart,
         group_size="subscriber_count" if rows else None,
     )  # fmt: skip
-
-
-def _day(date: str) -> str:
-    """A date as the studies say it: 2 April 2019."""
-    day = datetime.date.fromisoformat(date)
-    return f"{day.day} {day:%B %Y}"
 
 
 def _span(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -239,7 +249,7 @@ def _span(rows: Sequence[Mapping[str, Any]]) -> str:
     total = sum(counts)
     span = f"Sessions start on {_counted(len(rows), 'day')}"
     if days:
-        span += f", from {_day(days[0])} to {_day(days[-1])}"
+        span += f", from {day(days[0])} to {day(days[-1])}"
     if len(rows) > 3 and total:
         of = "those shown" if any(row["session_count"] is None for row in rows) else "them"
         span += f"; the three busiest days hold {100 * sum(counts[:3]) / total:.1f} % of {of}"
@@ -287,7 +297,10 @@ def model_of(name: str, record: Mapping[str, Any]) -> Model:
         facts = []  # the card names them
     facts += _listed(record.get("fit", {}))
     numbers, caption = _numbers(record)
-    card = _listed(record.get("card", {}))
+    card = [
+        (name, _COLUMN.sub(lambda found: phrase(found[0]), text))
+        for name, text in _listed(record.get("card", {}))
+    ]
     return Model(f"model.{name}", sentence(phrase(name)), facts, card, numbers, caption)
 
 

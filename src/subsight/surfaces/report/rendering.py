@@ -52,6 +52,7 @@ _VARIABLES: Final = {
 SEQUENTIAL: Final = ["#eaf2fb", "#a9cdf0", "#63a6e0"]
 DIVERGING: Final = ["#e8934a", "#f6f4ef", "#63a6e0"]
 
+_PADDING: Final = 18
 _FONT: Final = "Arial, Liberation Sans, sans-serif"
 _TEXT: Final = 13
 _LONG: Final = 24
@@ -102,7 +103,7 @@ _SCALES: Final = {
     "s": ((3600, "h"), (60, "min")), "ms": ((1000, "s"),), "kbps": ((1000, "Mbps"),),
     "bps": ((1e9, "Gbps"), (1e6, "Mbps"), (1e3, "kbps")),
 }  # fmt: skip
-_SHARE: Final = "format(datum.value, '.0%')"
+_SHARE: Final = "replace(format(datum.value, '.0%'), '%', '\u00a0%')"
 _NUMBER: Final = "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, '~s')"
 _BYTES: Final = "replace(format(datum.value, '~s'), /([a-zA-Z]?)$/, ' $1B')"
 _RATE: Final = "replace(format(datum.value, '~s'), /([a-zA-Z]?)$/, ' $1bps')"
@@ -111,13 +112,15 @@ _DAYS: Final[Spec] = {
     "format": "%-d %b", "labelOverlap": "greedy", "labelFlush": False, "tickCount": 6,
 }  # fmt: skip
 _LETTER: Final = 6.6
-_BOLD: Final = 7.4
+_BOLD: Final = 7.1
 """Pixels of a letter of a label and of a heading."""
 _SLANTED: Final = 20
 """Pixels from one slanted label to the next."""
 _LABELS: Final = 220
 """Pixels for the labels of a discrete y axis; the longest names of handsets need that much."""
-_VALUES: Final = 38
+_VALUES: Final = 44
+_CELL: Final = 46
+"""Pixels across a cell that holds a share with its decimal."""
 _TICK: Final = 60
 """Pixels from one number below an x axis to the next."""
 _TITLE: Final = 22
@@ -128,10 +131,11 @@ _TITLES: Final = {
     "session_count": "sessions", "subscriber_count": "subscribers",
     "session_share": "share of sessions", "subscriber_share": "share of subscribers",
     "is_fill": "fill value", "node_count": "nodes", "first_offer_id": "first choice",
-    "difference_z": "z units from the mean",
+    "difference_z": "z units from the mean", "first_user_count": "first users",
 }  # fmt: skip
 # What a fold of columns calls its halves; the facet's header or the legend's labels say more.
 _SAYS_NOTHING: Final = frozenset({"value", "values", "kind", "lower"})
+_NEEDED: Final = re.compile(r"isValid\(datum\.(\w+)\)")
 _DISCRETE: Final = frozenset({"nominal", "ordinal"})
 
 
@@ -165,17 +169,19 @@ def dress(spec: Mapping[str, Any], rows: Rows) -> Spec:
     dressed = copy.deepcopy(dict(spec))
     for part in dressed.get("vconcat", [dressed]):
         _dress_view(part, rows)
+        if part is not dressed and "width" in part:
+            part["width"] -= _PADDING  # what stands below another is not fitted
     return {**dressed, "data": {"values": [dict(row) for row in rows]}, "config": _CONFIG}
 
 
 def _dress_view(dressed: Spec, rows: Rows) -> None:
     _rescale(dressed, rows)
-    seen = [*rows, *_folded(dressed)]
+    seen = [*_shown(dressed, rows), *_folded(dressed)]
     room = _room(_encodings(dressed), seen)
     for view in views(dressed):
         for channel, encoding in view.get("encoding", {}).items():
             _dress_encoding(channel, encoding, seen, room)
-        _dress_labels(view)
+        _dress_labels(view, room / max(1, len(_distinct(_encodings(dressed).get("x"), seen))))
         _untitle_categories(view)
     if "facet" in dressed:
         _order(dressed["facet"], seen)
@@ -185,12 +191,27 @@ def _dress_view(dressed: Spec, rows: Rows) -> None:
         _size(dressed, seen)
 
 
-def _dress_labels(view: Spec) -> None:
+def _shown(spec: Spec, rows: Rows) -> Rows:
+    """The rows that a chart does not leave out for want of a value."""
+    steps = [str(step.get("filter", "")) for step in spec.get("transform", [])]
+    needed = [found[1] for step in steps if (found := _NEEDED.fullmatch(step))]
+    return [row for row in rows if all(row.get(field) is not None for field in needed)]
+
+
+def _dress_labels(view: Spec, room: float) -> None:
+    """Numbers on cells that have so much room each: shares get a space, and keep a decimal where it fits."""
     mark = view.get("mark")
-    field = view.get("encoding", {}).get("text", {}).get("field")
-    if isinstance(mark, dict) and mark.get("type") == "text" and field:
-        mark["fontSize"] = _TEXT - 1
-        view["transform"] = [*view.get("transform", []), {"filter": f"isValid(datum[{json.dumps(field)}])"}]
+    text = view.get("encoding", {}).get("text", {})
+    if not isinstance(mark, dict) or mark.get("type") != "text" or "field" not in text:
+        return
+    mark["fontSize"] = _TEXT - 1
+    datum = f"datum[{json.dumps(text['field'])}]"
+    steps = [*view.get("transform", []), {"filter": f"isValid({datum})"}]
+    if (form := text.get("format", "")).endswith("%"):
+        form = form if room >= _CELL else form.replace(".1", ".0")
+        steps.append({"calculate": f"replace(format({datum}, '{form}'), '%', '\u00a0%')", "as": "_written"})
+        view["encoding"]["text"] = {"field": "_written", "type": "nominal"}
+    view["transform"] = steps
 
 
 def _rescale(spec: Spec, rows: Rows) -> None:
@@ -263,6 +284,8 @@ def _dress_encoding(channel: str, encoding: Any, rows: Rows, room: float) -> Non
     elif kind in _DISCRETE and (positional or channel in ("color", "shape")):
         _order(encoding, rows)
         part = "axis" if positional else "legend"
+        if not positional and len(_distinct(encoding, rows)) == 1:
+            encoding.setdefault("legend", None)  # one colour tells nothing apart
         if encoding.get(part, {}) is not None:
             given = {k: v for k, v in encoding.get(part, {}).items() if k != "labelLimit"}
             longest = _longest(encoding, rows)
@@ -340,7 +363,10 @@ def _dress_quantity(encoding: Spec, given: Any, rows: Rows) -> None:
     binned = encoding.get("bin") == "binned"
     if encoding.get("scale", {}).get("type") != "log":
         axis["labelOverlap"] = "parity"  # every second label, so that those that stay are evenly apart
-    if axis.get("format", "~s") == "~s":
+    if axis.get("format") == ".0%":
+        del axis["format"]
+        axis["labelExpr"] = _SHARE
+    elif axis.get("format", "~s") == "~s":
         axis.pop("format", None)
         in_bytes = str(given).endswith("(bytes)") or (binned and _all_bytes(rows))
         axis["labelExpr"] = _BYTES if in_bytes else _number(encoding["field"])
@@ -377,7 +403,7 @@ def _size(spec: Spec, rows: Rows) -> None:
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     spec["height"] = _height(encodings, rows, step=24, plain=250)
     if (aspect := _aspect(encodings)) is not None:
-        spec["height"] = round(aspect * (WIDTH - 18))
+        spec["height"] = round(aspect * (WIDTH - _PADDING))
     _turn_labels(encodings, rows, WIDTH - 70)
 
 
@@ -411,12 +437,24 @@ def _turn_labels(encodings: Spec, rows: Rows, width: int) -> None:
         x["axis"] = {**x.get("axis", {}), "labelAngle": 0, "labelOverlap": "parity", "labelSeparation": 3}
         return
     fits = len(labels) * (longest + 1) * _LETTER <= width
+    if not fits and (lines := _wrapped(labels, int(width / len(labels) / _LETTER))):
+        fits, x["axis"] = True, {**x.get("axis", {}), "labelExpr": f"{json.dumps(lines)}[datum.label]"}
     x["axis"] = {**x.get("axis", {}), "labelAngle": 0 if fits else -40}
     if not fits:
         # None is left out as long as there is room for each: a category without its name says nothing.
         has_room = _SLANTED * len(labels) <= width
         x["axis"] |= {"labelAlign": "right", "labelOverlap": False if has_room else "greedy"}
-        x["axis"] |= {"labelLimit": 110} if longest > _LONG else {}
+        x["axis"] |= {"labelLimit": _LABELS} if longest > _LONG else {}
+
+
+def _wrapped(labels: Sequence[str], letters: int) -> dict[str, list[str]] | None:
+    """Labels on two lines of so many letters each; None where one of them needs more."""
+    said = {label: named(label) if is_name(label) else label for label in labels}
+    lines = {
+        label: textwrap.wrap(text, max(1, letters), break_long_words=False) for label, text in said.items()
+    }
+    fit = all(len(of) <= 2 and max(map(len, of)) <= letters for of in lines.values() if of)
+    return lines if fit else None
 
 
 def _size_facets(spec: Spec, rows: Rows) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from subsight.surfaces.report.words import (
     cell_text,
     column_unit,
+    dated,
     is_name,
     named,
     phrase,
@@ -139,7 +140,7 @@ def _part(match: re.Match[str], known: Collection[str], names: Collection[str]) 
     if name := match["name"]:
         words = sentence(phrase(name)) if match.start() == 0 else phrase(name)
         return Markup('<abbr title="{}">{}</abbr>').format(name, words) if name in names else None
-    return Markup('<span class="whole">{}</span>').format(match[0])
+    return Markup('<span class="whole">{}</span>').format(dated(match[0]))
 
 
 def note(text: str, known: Collection[str], names: Collection[str]) -> Markup:

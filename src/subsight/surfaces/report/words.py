@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ from subsight.units import format_value, unit_of
 __all__ = [
     "cell_text",
     "column_unit",
+    "dated",
+    "day",
     "is_name",
     "named",
     "phrase",
@@ -36,8 +39,12 @@ _LABELS: Final = {
     "kilobytes": "kB",
 }  # fmt: skip
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(?:(?:_[a-z0-9]+)+(?:=.+)?|=.+)")
+_DATE: Final = re.compile(r"\b\d{4}-\d\d-\d\d\b(?!T)")
 _BAND: Final = re.compile(r"(dl|ul)_(volume_)?(?:(above|below)_)?(\d+)(?:_to_(\d+))?_(?:kbps_share|s)")
-_VOLUME: Final = {"bytes": "volume", "total_bytes": "total_volume", "mean_bytes": "mean_volume"}
+_CALLED: Final = {
+    "bytes": "volume", "total_bytes": "total_volume", "mean_bytes": "mean_volume",
+    "active_days": "active days", "recency_days": "days since the last use",
+}  # fmt: skip
 _IN_TABLES: Final = {"share": "%", "share points": "points", "R2": "R²"}
 
 
@@ -79,7 +86,7 @@ def phrase(name: str) -> str:
         return f"handsets by {value}" if column == "handset_manufacturer" else f"{phrase(column)}: {value}"
     if band := _BAND.fullmatch(name):
         return _band(*band.groups())
-    plain = _VOLUME.get(name, name.replace("_total_bytes", "_volume")).removeprefix("is_")
+    plain = _CALLED.get(name, name.replace("_total_bytes", "_volume")).removeprefix("is_")
     parts = plain.split("_")
     words = [_ABBREVIATIONS.get(part, part) for part in parts if len(parts) == 1 or part not in _SUFFIXES]
     return " ".join(word for word in words if word) or name
@@ -108,6 +115,24 @@ def spelled(title: str) -> str:
     'RTT downlink (ms)'
     """
     return " ".join(_ABBREVIATIONS.get(word) or word for word in title.split(" "))
+
+
+def dated(text: str) -> str:
+    """A text whose dates are said as people say them.
+
+    >>> dated("2026-03-02 to 2026-03-29")
+    '2 March 2026 to 29 March 2026'
+    """
+    return _DATE.sub(lambda match: day(match[0]) or match[0], text)
+
+
+def day(text: str) -> str | None:
+    """A date in words; None where it is none."""
+    try:
+        date = datetime.date.fromisoformat(text)
+    except ValueError:
+        return None
+    return f"{date.day} {date:%B %Y}"
 
 
 def sentence(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from subsight.results import Answer
+from subsight.surfaces.report.words import dated
 
 __all__ = ["clean", "label", "lines_of", "message", "shortened"]
 
@@ -54,8 +55,9 @@ def message(answer: Answer) -> tuple[str, list[str]]:
     """
     if not answer.reading:
         return clean(answer.question), []
-    first, *more = _ENDS.split(clean(answer.reading[0]), maxsplit=1)
-    rest = [*more, *(clean(text) for text in answer.reading[1:])]
+    said = [dated(clean(text)) for text in answer.reading]
+    first, *more = _ENDS.split(said[0], maxsplit=1)
+    rest = [*more, *said[1:]]
     if len(first) <= _TITLE:
         return first, rest
     for mark in _PARTS:
