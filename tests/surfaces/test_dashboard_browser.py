@@ -450,6 +450,44 @@ def test_nothing_sticks_out_of_any_page(browse: Open, operator: Workspace) -> No
     assert page.evaluate("() => document.documentElement.scrollWidth") == 390
 
 
+SMALLEST = """() => Math.min(...[...document.querySelectorAll("figure svg text")].map((text) =>
+  parseFloat(getComputedStyle(text).fontSize) * text.ownerSVGElement.getScreenCTM().a))"""
+
+
+def test_on_a_phone_charts_are_read_and_stand_by_what_they_show(browse: Open) -> None:
+    window = browse(viewport={"width": 390, "height": 844})
+    for study in (*STUDIES, "offers", "recommendations"):
+        assert window.go(f"/studies/{study}").evaluate(SMALLEST) >= 11, study
+    article = window.go("/studies/engagement").locator('[id="engagement.clusters"]')
+
+    def top(what: str) -> float:
+        box = article.locator(what).first.bounding_box()
+        assert box is not None
+        return box["y"]
+
+    assert top(".reading > p:first-child") < top("figure") < top(".reading > p:nth-child(2)")
+    window.page.set_viewport_size({"width": 1280, "height": 900})
+    assert top(".reading > p:nth-child(2)") < top("figure") + 200  # beside it
+    at = window.page.evaluate(SMALLEST)
+    assert 13 < at < 16  # of one size with the words around it, not of whatever fills the page
+
+
+def test_what_a_row_is_of_stays_while_its_numbers_are_scrolled(browse: Open) -> None:
+    page = browse(viewport={"width": 390, "height": 844}).go("/studies/engagement/clusters")
+    region = page.locator(".scroll.wide")
+    first, last = (region.locator(f"tbody tr:first-child td:{place}-child") for place in ("first", "last"))
+    expect(last).not_to_be_in_viewport()
+    region.focus()
+    before = first.bounding_box()
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    expect(last).to_be_in_viewport()
+    after = first.bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["x"] == before["x"]
+
+
 def violations(page: Page, rules: Sequence[str] | None = None) -> list[str]:
     """What axe-core finds, each with how bad it is, in how many places, and the first of them."""
     options: dict[str, Any] = {"resultTypes": ["violations"]}

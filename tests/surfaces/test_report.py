@@ -14,10 +14,10 @@ import pytest
 from made_run import EVIL, PSEUDONYM, engagement, experience, fake_run, memo, overview
 
 from subsight.errors import NotFoundError, StorageError
-from subsight.results import Results
+from subsight.results import Answer, Results
 from subsight.studies import charts
 from subsight.surfaces import report
-from subsight.surfaces.report.page import page
+from subsight.surfaces.report.page import data_quality, headlines, page
 from subsight.surfaces.report.rendering import dress
 from subsight.surfaces.report.tables import link, note, table
 from subsight.surfaces.report.words import column_unit, phrase
@@ -224,6 +224,25 @@ def test_units_stand_where_the_numbers_do_not_say_them() -> None:
     assert [head.unit for head in times.heads] == [None, "UTC"]  # hours in a column of seconds
 
 
+def test_bounds_of_a_measure_are_said_in_its_unit_and_alike_names_with_theirs() -> None:
+    cuts = table(
+        [
+            {"measure": "total_bytes", "above": 254e6, "up_to": 1.19e9},
+            {"measure": "active_days", "above": None, "up_to": 24},
+            {"measure": "recency_days", "above": 3, "up_to": None},
+        ],
+        (),
+    )
+    assert cuts is not None
+    assert [[str(cell.shown) for cell in row] for row in cuts.rows] == [
+        ["total volume", "254 MB", "1.19 GB"], ["active days", "–", "24 days"],
+        ["days since the last use", "3 days", "–"],
+    ]  # fmt: skip
+    alike = table([{"variable": name} for name in ("duration_s", "duration_ms", "rtt_ms")], ())
+    assert alike is not None
+    assert [str(row[0].shown) for row in alike.rows] == ["duration (s)", "duration (ms)", "RTT"]
+
+
 def test_a_table_may_be_wide_and_hold_prose() -> None:
     columns = {f"mean_{i}": i for i in range(9)}
     kinds = [
@@ -272,10 +291,51 @@ def test_a_legend_has_as_many_columns_as_its_longest_label_leaves_room_for() -> 
         return count
 
     assert columns("Apple", "Samsung", "Huawei") == 3
-    assert columns("correlation", "correlation too") == 2
+    assert columns("correlation", "correlation 2") == 2
     # The labels of the axis leave a legend only what is right of them.
     assert columns("correlation", "correlation if independent") == 1
     assert columns("a label of more than half of the width of the chart", "b") == 1
+
+
+def test_a_legend_of_one_colour_is_left_out_also_where_the_others_have_no_bar() -> None:
+    rows = [
+        {"of": "a", "kind_of": "bought", "mean": 1.0},
+        {"of": "b", "kind_of": "nothing", "mean": None},
+    ]
+    drawn = dressed_chart(charts.bars("of", "mean", colour="kind_of"), rows)
+    assert drawn["color"]["legend"] is None
+    assert drawn["y"]["sort"] == ["a"]
+    told = dressed_chart(charts.bars("of", "mean", colour="kind_of"), [rows[0], {**rows[1], "mean": 2.0}])
+    assert told["color"]["legend"]["columns"] == 3
+
+
+def test_shares_are_written_as_in_words_and_keep_a_decimal_where_it_fits() -> None:
+    def cells(count: int) -> str:
+        rows = [{"x": f"kind {i}", "y": "a", "part_share": 0.1} for i in range(count)]
+        [_, label] = dress(charts.heat("x", "y", "part_share", text=".1%"), rows)["layer"]
+        assert label["encoding"]["text"]["field"] == "_written"
+        return str(label["transform"][-1]["calculate"])
+
+    assert "'.1%'" in cells(4)
+    assert "'.0%'" in cells(12)
+    assert "'%', '\u00a0%'" in cells(4)
+    axis = dressed_chart(charts.bars("of", "part_share"), [{"of": "a", "part_share": 0.2}])["x"]["axis"]
+    assert "'\u00a0%'" in axis["labelExpr"]
+    assert "format" not in axis
+
+
+def test_labels_of_two_words_stand_on_two_lines_before_they_are_slanted() -> None:
+    def axis(*labels: str) -> dict[str, Any]:
+        rows = [{"x": label, "y": "a", "count": 1} for label in labels]
+        found: dict[str, Any] = dress(charts.heat("x", "y", "count"), rows)["encoding"]["x"]["axis"]
+        return found
+
+    lines = axis(*(f"frequency {i}" for i in range(1, 6)))
+    assert lines["labelAngle"] == 0
+    assert '["frequency", "1"]' in lines["labelExpr"]
+    assert axis(*(f"unbreakable-name-{i}" for i in range(5)))["labelAngle"] == -40
+    # Every second hour tells which the others are.
+    assert axis(*(f"{hour:02}" for hour in range(24)))["labelOverlap"] == "parity"
 
 
 def test_yes_and_no_in_a_legend_and_numbers_that_stand_upright() -> None:
@@ -374,6 +434,50 @@ def test_the_head_counts_what_was_read_and_rejected(html: str) -> None:
         assert said in head
     # Of the days that are shown, 149,094 sessions in all, the three busiest hold 140,094.
     assert "from 4 April 2019 to 26 April 2019; the three busiest days hold 94.0 % of those shown" in head
+
+
+def test_inputs_without_an_area_of_their_own_are_counted_too(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    leases = {"table": "leases", "name": "leases.csv", "content": "77", "records": 9, "accepted": 8}
+    [sessions] = manifest["inputs"]
+    manifest["inputs"] = [sessions, {**leases, "rejected": 1}, dict(sessions)]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    numbers = {words: value for words, value, _ in headlines(Results(folder))}
+    assert [numbers[f"Records {of}"] for of in ("read", "accepted", "rejected")] == [
+        "150,010",
+        "150,008",
+        "2",
+    ]
+    assert data_quality(Results(folder)).answers[1].reading == ("2 of 150,010 records were rejected.",)
+
+
+def test_findings_are_counted_by_how_grave_they_are_the_gravest_first(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path / "run")
+    quality = json.loads((folder / "quality.json").read_text())
+    found = [
+        {"column": "rtt_ms", "check": "unit", "severity": severity, "count": 1, "text": "so"}
+        for severity in ("note", "corrected", "note", "warning")
+    ]
+    (folder / "quality.json").write_text(json.dumps({**quality, "findings": found}))
+    answer = data_quality(Results(folder)).answers[0]
+    assert answer.reading == ("4 findings: 1 correction, 1 warning, 2 notes.",)
+    assert [row["severity"] for row in answer.rows] == ["corrected", "warning", "note", "note"]
+
+
+def test_days_that_a_study_draws_are_not_drawn_again_below(tmp_path: Path) -> None:
+    days = Answer(
+        "overview.coverage", "Which days?", [{"local_date": "2019-04-24", "session_count": 9}], ("One day.",)
+    )
+    for studied in (False, True):
+        answers = {"overview": [*overview(), *[days] * studied]}
+        folder = fake_run(tmp_path / f"run-{studied}", answers)
+        with report.Drawing(15) as drawing:
+            made = page(Results(folder), drawing)
+        assert ('id="inputs.coverage"' in made) != studied
+        target = "overview.coverage" if studied else "inputs.coverage"
+        assert f'<a href="#{target}">Days covered</a>' in made
+        assert "the two periods cannot be compared" in made
 
 
 def test_the_same_run_gives_the_same_file_even_where_the_renderer_dies(folder: Path, html: str) -> None:

@@ -119,7 +119,7 @@ _SLANTED: Final = 20
 _LABELS: Final = 220
 """Pixels for the labels of a discrete y axis; the longest names of handsets need that much."""
 _VALUES: Final = 44
-_CELL: Final = 46
+_CELL: Final = 50
 """Pixels across a cell that holds a share with its decimal."""
 _TICK: Final = 60
 """Pixels from one number below an x axis to the next."""
@@ -204,7 +204,7 @@ def _dress_labels(view: Spec, room: float) -> None:
     text = view.get("encoding", {}).get("text", {})
     if not isinstance(mark, dict) or mark.get("type") != "text" or "field" not in text:
         return
-    mark["fontSize"] = _TEXT - 1
+    mark["fontSize"] = _TEXT
     datum = f"datum[{json.dumps(text['field'])}]"
     steps = [*view.get("transform", []), {"filter": f"isValid({datum})"}]
     if (form := text.get("format", "")).endswith("%"):
@@ -257,7 +257,7 @@ def views(spec: Spec) -> Iterator[Spec]:
 def _room(encodings: Spec, rows: Rows) -> float:
     """Pixels across that the labels of the y axis leave."""
     y = encodings.get("y", {})
-    return WIDTH - (min(_LABELS, _LETTER * _longest(y, rows)) if y.get("type") in _DISCRETE else _VALUES) - 38
+    return WIDTH - (min(_LABELS, _LETTER * _longest(y, rows)) if y.get("type") in _DISCRETE else _VALUES) - 44
 
 
 def _dress_encoding(channel: str, encoding: Any, rows: Rows, room: float) -> None:
