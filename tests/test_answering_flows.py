@@ -60,7 +60,7 @@ def copied(base: Path, tmp_path: Path) -> Callable[..., Path]:
     """Copies the run with another manifest."""
 
     def copy(change: Callable[[dict[str, Any]], Any]) -> Path:
-        shutil.copytree(base, tmp_path / "run")
+        shutil.copytree(base, tmp_path / "run", ignore=shutil.ignore_patterns("choices.json"))
         path = tmp_path / "run" / "manifest.json"
         manifest = json.loads(path.read_text())
         change(manifest)
