@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
@@ -77,6 +78,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "spark" if is_spark else super()._split_scope(nodeid)
 
     return ByFileAndCluster(config, log)
+
+
+def installed(module: str, extra: str) -> Any:
+    """A module of an extra; what needs it is skipped without, where anything may be skipped."""
+    return importlib.import_module(module) if NO_SKIP else pytest.importorskip(module, reason=f"no {extra}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

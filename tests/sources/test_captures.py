@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import installed
 from export_made import EXPORTER, FLOW, data, five, flow, nine, record_five, template
 from packets_made import (
     AT_S,
@@ -52,7 +53,7 @@ def scratch(tmp_path: Path) -> Path:
 @pytest.fixture
 def unpacked(tmp_path: Path, scratch: Path) -> Any:
     """What becomes of a capture's bytes: rows, and what is found."""
-    pytest.importorskip("nfstream", reason="the extra pcap is not installed")
+    installed("nfstream", "extra pcap")
 
     def unpack(content: bytes, name: str = "a.pcap") -> tuple[Rows, list[Finding]]:
         path = tmp_path / name

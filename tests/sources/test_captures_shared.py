@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from conftest import installed
 
 from subsight.errors import InputError
 from subsight.sources import captures
@@ -36,7 +37,7 @@ Key = tuple[str, str, int, int, int]
 @pytest.fixture(scope="module")
 def taken(shared_captures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """The flows of every capture; a refusal is kept as none."""
-    pytest.importorskip("nfstream", reason="the extra pcap is not installed")
+    installed("nfstream", "extra pcap")
     scratch = tmp_path_factory.mktemp("unpacked")
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(shared_captures.iterdir()):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import installed
 from made_run import EVIL, PSEUDONYM, fake_run, overview
 from typer.testing import CliRunner
 
@@ -27,7 +28,7 @@ from subsight.surfaces.slides.heat import heat
 from subsight.surfaces.slides.sentences import clean, label, message
 from subsight.workspace import Workspace
 
-pptx = pytest.importorskip("pptx", reason="the extra slides is not installed")
+pptx = installed("pptx", "extra slides")
 
 HOSTILE = "=HYPERLINK(1)\x0b & <b>"
 
