@@ -186,17 +186,20 @@ def pages(results: Results) -> list[str]:
 
 def unfiltered(server: Server, results: Results, rounds: int) -> None:
     addresses = pages(results)
-    cold = {page: server.get(page) for page in addresses}
+    cold = {}
+    for page in addresses:
+        one = server.get(page)
+        cold[page] = one.whole_ms, one.whole_ms + filled_ms(server, page, one)
     settled(server)
     warm = {page: [server.get(page) for _ in range(rounds)] for page in addresses}
-    print(f"\n{'page, unfiltered':34}{'kB':>6}{'cold, ms':>10}{'first byte':>12}{'whole, ms':>11}", end="")
-    print(f"{'worst':>8}{'cpu, ms':>9}")
+    head = ("kB", "cold, ms", "with charts", "first byte", "whole, ms", "worst", "cpu, ms")
+    print(f"\n{'page, unfiltered':34}" + "".join(f"{word:>12}" for word in head))
     for page, some in warm.items():
         name = "/people/…" if page.startswith("/people/") else page
         first, whole = (statistics.median(getattr(one, n) for one in some) for n in ("first_ms", "whole_ms"))
         cpu, worst = statistics.mean(one.cpu_ms for one in some), max(one.whole_ms for one in some)
-        line = f"{name:34}{some[0].size / 1000:6.0f}{cold[page].whole_ms:10.0f}{first:12.0f}{whole:11.0f}"
-        print(f"{line}{worst:8.0f}{cpu:9.0f}")
+        told = (some[0].size / 1000, *cold[page], first, whole, worst, cpu)
+        print(f"{name:34}" + "".join(f"{value:12.0f}" for value in told))
     middle = max(statistics.median(one.whole_ms for one in some) for some in warm.values())
     cpu = max(statistics.mean(one.cpu_ms for one in some) for some in warm.values())
     verdict(middle, UNFILTERED_MS, f"slowest unfiltered page, warm, median (cpu {cpu:.0f} ms)")
