@@ -166,8 +166,10 @@ def test_which_questions_can_be_filtered_by_what() -> None:
     assert {
         one: pipeline.filterable(one) for one in FILTERED if not pipeline.filterable(one) & SUBSCRIBERS
     } == {
+        "engagement.capacity_cells": HOURS | {"application"},
         "engagement.capacity_hours": HOURS | {"application"},
         "overview.times": HOURS,
+        **{f"peaks.sessions_{name}": HOURS | {"application"} for name in ("busy_hours", "heatmap")},
         **{f"peaks.flows_{name}": FLOWS for name in ("busy_hours", "heatmap")},
         **{f"traffic.{name}": FLOWS for name in ("categories", "exporters", "protocols", "services")},
     }
@@ -391,8 +393,12 @@ def test_all_days_have_the_volumes_of_the_published_answer(base: Path) -> None:
             "satisfaction.top", Filters(FIRST, cells=("C0",)),
             "satisfaction.top cannot be filtered by period or cell",
         ),
-        ("peaks.hours", Filters(FIRST), None),
+        ("peaks.sessions_segments", Filters(FIRST), "peaks.sessions_segments cannot be filtered by period"),
         ("memo.handset", Filters(FIRST), None),
+        (
+            "engagement.application_totals", Filters(FIRST, segments=("Gold",), cells=("C0",)),
+            "engagement.application_totals cannot be filtered by period and cell and by segment at once",
+        ),
         ("satisfaction.top", Filters(handsets=("Nokia 3310",)), "the run has no such handset"),
         ("satisfaction.top", Filters(segments=("Gold", "Tin")), "the run has no such segment"),
         ("satisfaction.top", Filters(engagement_clusters=(3,)), "the run has no such engagement cluster"),

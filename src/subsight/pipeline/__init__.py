@@ -137,7 +137,8 @@ def run(
             # First, as it lets go of what the store holds after each batch.
             usage = flows.usage(hourly) if has_flows and flowing else None
             if batches and asked:
-                areas.append(sessions.compute(context, batches, known, asked, given))
+                zone = hourly.settings.time_zone
+                areas.append(sessions.compute(context, batches, known, asked, given, zone))
             if source:
                 parameters = given["models"].get("segments") if given else None
                 tables = _tables(context, areas)

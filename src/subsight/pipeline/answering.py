@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from subsight.answers import Answer
 from subsight.errors import FilterError
@@ -29,6 +29,8 @@ __all__ = ["Choice", "Filters", "answer", "answers", "choices", "filterable"]
 
 Told = Callable[[str, Answer | FilterError], None]
 _Way = Callable[[Store, Results, Filters], tuple[Any, str]]
+_FIRST: Final = frozenset({"overview.times", "engagement.capacity_hours"})
+"""What sums by hour answer as they were at first, such as those of a run that was published long ago."""
 _Question = Question | SegmentQuestion | TrafficQuestion | PeaksQuestion
 
 
@@ -116,8 +118,10 @@ def _way(question: _Question, kinds: tuple[str, ...]) -> _Way:
     if isinstance(question, TrafficQuestion):
         return parts.of_traffic
     if isinstance(question, PeaksQuestion):
-        return parts.of_flow_peaks
-    return parts.of_people if set(kinds) <= SUBSCRIBERS else parts.of_hours
+        return parts.of_flow_peaks if question.source == "flows" else parts.of_session_peaks
+    if set(kinds) <= SUBSCRIBERS:
+        return parts.of_people
+    return parts.of_hours if question.id in _FIRST else parts.of_hours_and_cells
 
 
 def _ask(
@@ -156,7 +160,7 @@ def _refusal(question: str, kinds: tuple[str, ...]) -> FilterError | None:
     """Why a question cannot be filtered by these kinds; None where it can."""
     allowed = filterable(question)
     if not (refused := [kind for kind in kinds if kind not in allowed]):
-        return None
+        return _refusal_of_both(question, kinds)
     why = "it is read from sessions or from a fit, and a filter neither reads the one nor repeats the other"
     if allowed:
         why = "by " + ", ".join(kind.replace("_", " ") for kind in sorted(allowed))
@@ -165,4 +169,18 @@ def _refusal(question: str, kinds: tuple[str, ...]) -> FilterError | None:
         expected=why if allowed else None,
         found=None if allowed else why,
         do="look at it without that filter",
+    )
+
+
+def _refusal_of_both(question: str, kinds: tuple[str, ...]) -> FilterError | None:
+    """Why a question cannot be filtered by subscribers and by hours at once; None where it is not."""
+    people = [kind for kind in kinds if kind in SUBSCRIBERS]
+    hours = [kind for kind in kinds if kind not in SUBSCRIBERS]
+    if not people or not hours:
+        return None
+    said = [" and ".join(kind.replace("_", " ") for kind in some) for some in (hours, people)]
+    return FilterError(
+        f"{question} cannot be filtered by {said[0]} and by {said[1]} at once",
+        found="sums by hour, which do not say whose sessions they are, and profiles, which do not say when",
+        do="leave one of them out",
     )

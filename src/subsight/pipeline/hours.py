@@ -2,55 +2,111 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import narwhals as nw
 
 from subsight.contracts import Contract
-from subsight.store import Frame, Store
+from subsight.store import Frame, HourStart, Store
 
 __all__ = ["of_flows", "tables"]
 
-_HOUR: Final = ("local_date", "local_hour")
+_HOUR: Final = ("local_date", "local_hour", "hour_at")
 _CELL: Final = (*_HOUR, "cell_id")
+_DAY: Final = ("local_date", "cell_id")
 _PERSON: Final = "subscriber_hash"
-_FLOW: Final = (*_HOUR, "hour_at", "category", "service", "protocol", "exporter")
+_FLOW: Final = (*_HOUR, "category", "service", "protocol", "exporter")
 
 
-def tables(store: Store, sessions: Frame, contract: Contract) -> dict[str, Frame]:
-    """`usage_hours` and `usage_cells`: one row per local date and hour, and per cell in it.
+def tables(store: Store, sessions: Frame, contract: Contract, zone: str, minimum: int) -> dict[str, Frame]:
+    """Sessions by hour (`usage_hours`), hour and cell (`usage_cells`), day and cell (`usage_cell_days`).
 
-    Each has `session_count, subscriber_count, dl_bytes, ul_bytes`, and per application `app_{slug}_dl_bytes`
-    and `app_{slug}_subscriber_count`: those with any downlink, which is what capacity is planned by. Sessions
-    whose start is unknown are left out; `cell_id` is null where it is. Subscribers are counted once in a row,
-    so several rows' counts do not add up.
+    An hour is a local date and hour, and the instant `hour_at` at which it began in the zone: one that the
+    clock repeats is two. Each row has `session_count, subscriber_count, dl_bytes, ul_bytes`, and per
+    application `app_{slug}_dl_bytes`, `app_{slug}_ul_bytes` and `app_{slug}_subscriber_count`: those with any
+    downlink, which is what capacity is planned by. Sessions whose start is unknown are left out; `cell_id` is
+    null where it is. Subscribers are counted once in a row, so several rows' counts do not add up.
+
+    Days are of known cells which at least `minimum` subscribers used on one of them. They have no uplink, and
+    what tells whether a cell is heavy by chance: `app_{slug}_even_dl_bytes` of the half of the subscribers
+    whose hash is even, and `app_{slug}_odd_dl_square`, the squares of the downlink of the others' sessions.
     """
     slugs = [app.slug for app in contract.applications]
-    volumes = ["dl_bytes", "ul_bytes", *(f"app_{slug}_dl_bytes" for slug in slugs)]
+    volumes = ["dl_bytes", "ul_bytes", *(f"app_{s}_{way}_bytes" for s in slugs for way in ("dl", "ul"))]
     timed = sessions.filter(~nw.col("local_date").is_null(), ~nw.col("local_hour").is_null())
-    # By subscriber first: counts of several columns' distinct subscribers would take one pass each.
-    own = timed.group_by(*_CELL, _PERSON).agg(session_count=nw.len(), **_sums(volumes))
-    own = store.keep(own)
-    whole = own.group_by(*_HOUR, _PERSON).agg(**_sums(["session_count", *volumes]))
+    timed = store.derive(timed, {"hour_at": HourStart("start_at", zone)})
+    # By subscriber, as counts of several columns' distinct subscribers would take one pass each.
+    used = {f"app_{slug}": (nw.col(f"app_{slug}_dl_bytes") > 0).any() for slug in slugs}
+    own = store.keep(timed.group_by(*_CELL, _PERSON).agg(nw.len().alias("times"), **used))
+    sums = timed.group_by(*_CELL).agg(session_count=nw.len(), **_sums(volumes), **_halves(slugs))
+    sums = store.keep(sums)
+    known = ~nw.col("cell_id").is_null()
+    daily = [
+        "session_count", "dl_bytes", *(f"app_{s}_{way}_bytes" for s in slugs for way in ("dl", "even_dl")),
+    ]  # fmt: skip
+    squares = [f"app_{slug}_odd_dl_square" for slug in slugs]
+    days = _table(sums.filter(known), own.filter(known), _DAY, slugs, daily, squares)
     return {
-        "usage_hours": _counted(whole, _HOUR, slugs, volumes),
-        "usage_cells": _counted(own, _CELL, slugs, volumes),
+        "usage_hours": _table(sums, own, _HOUR, slugs, ["session_count", *volumes]),
+        "usage_cells": _table(sums, own, _CELL, slugs, ["session_count", *volumes]),
+        "usage_cell_days": _large(days, minimum),
     }
 
 
-def _sums(names: list[str]) -> dict[str, Any]:
+def _sums(names: Sequence[str]) -> dict[str, Any]:
     return {name: nw.col(name).cast(nw.Float64).fill_null(0.0).sum() for name in names}
 
 
-def _counted(own: Frame, by: tuple[str, ...], slugs: list[str], volumes: list[str]) -> Frame:
-    downlink = {slug: nw.col(f"app_{slug}_dl_bytes") for slug in slugs}
+def _halves(slugs: Sequence[str]) -> dict[str, Any]:
+    """Downlink of those whose hash is even, and the squares of the downlink of the others' sessions."""
+    even, nothing, found = nw.col(_PERSON) % 2 == 0, nw.lit(0.0), {}
+    for slug in slugs:
+        volume = nw.col(f"app_{slug}_dl_bytes").cast(nw.Float64).fill_null(0.0)
+        odd = nw.when(even).then(nothing).otherwise(volume)
+        found[f"app_{slug}_even_dl_bytes"] = nw.when(even).then(volume).otherwise(nothing).sum()
+        found[f"app_{slug}_odd_dl_square"] = (odd * odd).sum()
+    return found
+
+
+def _table(
+    sums: Frame,
+    own: Frame,
+    by: tuple[str, ...],
+    slugs: Sequence[str],
+    numbers: Sequence[str],
+    squares: Sequence[str] = (),
+) -> Frame:
+    """Sums, and beside them how many subscribers there are, and how many of them used each application."""
+    flags = {slug: nw.col(f"app_{slug}") for slug in slugs}
+    if by != _CELL:
+        used = {f"app_{slug}": flag.any() for slug, flag in flags.items()}
+        own = own.group_by(*by, _PERSON).agg(nw.len().alias("times"), **used)
     users = {
-        f"app_{slug}_subscriber_count": nw.when(volume > 0).then(1.0).otherwise(0.0).sum()
-        for slug, volume in downlink.items()
+        f"app_{slug}_subscriber_count": nw.when(flag).then(1.0).otherwise(0.0).sum()
+        for slug, flag in flags.items()
     }
-    counted = own.group_by(*by).agg(subscriber_count=nw.len(), **users, **_sums(["session_count", *volumes]))
-    numbers = ("session_count", "subscriber_count", *volumes, *users)
-    return counted.select(*by, **{name: nw.col(name).cast(nw.Int64) for name in numbers})
+    counts = own.group_by(*by).agg(subscriber_count=nw.len(), **users)
+    held, people = [*numbers, *squares], ["subscriber_count", *users]
+    # Not joined: a cell that is not known is one too.
+    parts = [
+        part.select(
+            *by,
+            *(nw.col(name).cast(nw.Float64) if name in own_names else nw.lit(0.0).alias(name)
+              for name in (*held, *people)),
+        )
+        for part, own_names in ((sums, held), (counts, people))
+    ]  # fmt: skip
+    summed = nw.concat(parts).group_by(*by).agg(**{name: nw.col(name).sum() for name in (*held, *people)})
+    whole = {name: nw.col(name).cast(nw.Int64) for name in (*numbers, *people)}
+    return summed.select(*by, **whole, **{name: nw.col(name) for name in squares})
+
+
+def _large(days: Frame, minimum: int) -> Frame:
+    """Days of cells that had enough subscribers on one of them: the others could never be told of."""
+    names = days.collect_schema().names()
+    days = days.with_columns(most=nw.col("subscriber_count").max().over("cell_id"))
+    return days.filter(nw.col("most") >= minimum).select(*names)
 
 
 def of_flows(usage: Frame) -> Frame:

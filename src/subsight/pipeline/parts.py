@@ -24,7 +24,15 @@ from subsight.studies.traffic import TrafficInputs
 from subsight.studies.usage import Period, UsageInputs
 from subsight.tables import SESSIONS
 
-__all__ = ["of_flow_peaks", "of_hours", "of_people", "of_segments", "of_traffic"]
+__all__ = [
+    "of_flow_peaks",
+    "of_hours",
+    "of_hours_and_cells",
+    "of_people",
+    "of_segments",
+    "of_session_peaks",
+    "of_traffic",
+]
 
 _KEPT: Final = "Groups, scores and models are those of the whole run."
 
@@ -75,21 +83,65 @@ def _too_few(results: Results) -> FilterError:
 def of_hours(store: Store, results: Results, filters: Filters) -> tuple[Inputs, str]:
     """Sums by hour, and by cell where cells are chosen, instead of sessions."""
     contract = _contract(results, filters)
+    rows = _hours(store, results, filters)
+    _refuse_few(store, results, rows)
+    inputs = replace(_inputs(store, results, hours=rows), contract=contract)
+    return inputs, _said_of_sessions(filters)
+
+
+def of_hours_and_cells(store: Store, results: Results, filters: Filters) -> tuple[Inputs, str]:
+    """As `of_hours`, and sums by day and cell."""
+    days = _sums(store, results, "usage_cell_days")
+    inputs, scope = of_hours(store, results, filters)
+    if filters.cells:
+        days = days.filter(nw.col("cell_id").is_in(list(filters.cells)))
+    return replace(inputs, cells=_within(days, filters.first_date, filters.last_date)), scope
+
+
+def of_session_peaks(store: Store, results: Results, filters: Filters) -> tuple[peaks.Hours, str]:
+    """The hours of sums of sessions: from the first to the last of the period, whatever else is chosen."""
+    _sums(store, results, "usage_cell_days")  # what was published before it does not say when an hour began
+    _refuse_others(results, "sessions")
+    contract = _contract(results, filters)
+    rows = _hours(store, results, filters)
+    if filters.applications:
+        rows = _of_applications(rows, contract)
+    rows = store.keep(rows)
+    _refuse_few(store, results, rows)
+    seen = _within(_sums(store, results, "usage_hours"), filters.first_date, filters.last_date)
+    zone = results.manifest["session_zone"]
+    hours = peaks.of_session_sums(store, rows, contract, _ends(store, seen), zone, results.minimum_group)
+    return hours, _said_of_sessions(filters)
+
+
+def _hours(store: Store, results: Results, filters: Filters) -> Frame:
     rows = _sums(store, results, "usage_cells" if filters.cells else "usage_hours")
     if filters.cells:
         check(store, filters, "cell", rows, "cell_id")
         rows = rows.filter(nw.col("cell_id").is_in(list(filters.cells)))
-    rows = _within(rows, filters.first_date, filters.last_date)
-    _refuse_few(store, results, rows)
-    inputs = replace(_inputs(store, results, hours=rows), contract=contract)
-    return inputs, f"Only a part of the sessions is looked at: {filters.said()}."
+    return _within(rows, filters.first_date, filters.last_date)
+
+
+def _of_applications(rows: Frame, contract: Contract) -> Frame:
+    """Sums in which everything is what the applications carry, and whoever uses one of them."""
+    slugs = [app.slug for app in contract.applications]
+    volumes = {
+        f"{way}_bytes": nw.sum_horizontal(*(nw.col(f"app_{slug}_{way}_bytes") for slug in slugs))
+        for way in ("dl", "ul")
+    }
+    users = nw.max_horizontal(*(nw.col(f"app_{slug}_subscriber_count") for slug in slugs))
+    return rows.with_columns(subscriber_count=users, **volumes)
+
+
+def _said_of_sessions(filters: Filters) -> str:
+    return f"Only a part of the sessions is looked at: {filters.said()}."
 
 
 def _sums(store: Store, results: Results, table: str) -> Frame:
     if table not in results.tables():
         raise FilterError(
             "the run has no sums by hour to filter",
-            expected="a run that was published since there are filters",
+            expected=f"the table {table}, which runs publish now",
             do="subsight run --workspace WS",
         )
     return store.read([results.path(table)])

@@ -45,6 +45,7 @@ def compute(
     ingested: Sequence[Ingested],
     wanted: Sequence[str],
     given: Mapping[str, Any] | None,
+    zone: str,
 ) -> Area:
     """Profiles, scores and answers of the sessions in the batches.
 
@@ -52,6 +53,7 @@ def compute(
         ingested: what this command ingested, of which some may not have been read as asked.
         wanted: the studies to compute.
         given: another run's treatment and models, to use instead of fitting.
+        zone: the one whose clock hours are summed by, where sessions were read in several.
     """
     _check(context.workspace, batches)
     store, clock, settings = context.store, context.clock, context.settings
@@ -69,7 +71,7 @@ def compute(
         profiles = profile(store, sessions, contract)
         quality = _quality(store, batches, ingested, everything, settings)
     with clock.stage("hours"):
-        summed = hours.tables(store, sessions, contract)
+        summed = hours.tables(store, sessions, contract, zone, settings.minimum_group)
     earlier = carried_answers(earlier_run(context.workspace), wanted)
     base = Inputs(store, sessions, profiles, contract, settings, treated, {}, quality, earlier)
     with ThreadPoolExecutor(1) as background:
@@ -96,6 +98,7 @@ def compute(
     facts = {
         "applications": [{"slug": app.slug, "name": app.name} for app in contract.applications],
         "treatment": treated,
+        "session_zone": zone,
     }
     answers = found | more | last
     return Area(

@@ -51,8 +51,10 @@ class Inputs:
             rejects, coverage` (rows of `local_date, session_count, subscriber_count`).
         answers: answers given so far in this run, by id: the memo builds on them.
         hours: instead of sessions, where an answer is filtered by time or place: one row per local date, hour
-            and maybe cell, with `session_count, subscriber_count` and per application `app_{slug}_dl_bytes`
-            and `app_{slug}_subscriber_count` (those with any downlink).
+            and maybe cell, with `session_count, subscriber_count` and per application `app_{slug}_dl_bytes`,
+            `app_{slug}_ul_bytes` and `app_{slug}_subscriber_count` (those with any downlink).
+        cells: beside `hours`, one row per local date and large cell, as `hours` but for uplink, and with
+            `app_{slug}_even_dl_bytes` and `app_{slug}_odd_dl_square` (see `engagement.capacity_cells`).
     """
 
     store: Store
@@ -65,6 +67,7 @@ class Inputs:
     quality: Mapping[str, Any]
     answers: Mapping[str, Answer] = field(default_factory=dict)
     hours: Frame | None = None
+    cells: Frame | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def answer_all(
     twin = inputs.store.twin()
     frames = {
         name: twin.adopt(frame)
-        for name in ("sessions", "profiles", "hours")
+        for name in ("sessions", "profiles", "hours", "cells")
         if isinstance(frame := getattr(inputs, name), nw.LazyFrame)  # of a part of a run not all are there
     }
     with ThreadPoolExecutor(1) as other:

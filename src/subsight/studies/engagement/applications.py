@@ -10,7 +10,8 @@ import narwhals as nw
 
 from subsight.answers import Answer
 from subsight.privacy import suppress
-from subsight.studies import SUBSCRIBERS, Inputs, Question, charts, words
+from subsight.studies import HOURS, SUBSCRIBERS, Inputs, Question, charts, words
+from subsight.studies import hours as by_hour
 from subsight.studies.groups import (
     amount,
     contrast,
@@ -57,12 +58,9 @@ def _nothing(name: str) -> Answer:
 
 def _application_totals(inputs: Inputs) -> Answer:
     apps = inputs.contract.applications
-    asked: dict[str, Any] = moments({app.slug: _bytes(app.slug) for app in apps})
-    for app in apps:
-        for side in ("dl", "ul"):
-            asked[f"{app.slug}:{side}"] = total(amount(f"app_{app.slug}_{side}_bytes"))
-        asked[f"{app.slug}:users"] = nw.when(_bytes(app.slug) > 0).then(1.0).otherwise(0.0).sum()
-    seen = inputs.store.row(inputs.profiles.select(**asked)) if apps else {}
+    frame, asked, people = _asked_of_totals(inputs)
+    seen = inputs.store.row(frame.select(**asked)) if apps else {}
+    are_told_apart = inputs.hours is None
     volumes = {app.slug: (seen[f"{app.slug}:dl"] or 0) + (seen[f"{app.slug}:ul"] or 0) for app in apps}
     everything = sum(volumes.values())
     if not everything:
@@ -72,19 +70,21 @@ def _application_totals(inputs: Inputs) -> Answer:
         {"rank": i, "application": app.name, "dl_bytes": int(seen[f"{app.slug}:dl"]),
          "ul_bytes": int(seen[f"{app.slug}:ul"]), "total_bytes": int(volumes[app.slug]),
          "volume_share": volumes[app.slug] / everything,
-         "mean_total_bytes": group(seen, app.slug).mean, "subscriber_count": int(seen[f"{app.slug}:users"])}
+         **({"mean_total_bytes": group(seen, app.slug).mean} if are_told_apart else {}),
+         people: int(seen[f"{app.slug}:users"] or 0)}
         for i, app in enumerate(order, 1)
     ]  # fmt: skip
     least = inputs.settings.minimum_group
-    shown = [(app, row) for app, row in zip(order, rows, strict=True) if row["subscriber_count"] >= least]
+    shown = [(app, row) for app, row in zip(order, rows, strict=True) if row[people] >= least]
     top = shown[:_PLOTTED]
     reading = [
         f"{row['application']} carries {words.say(row['total_bytes'], 'total_bytes')}, "
         f"{percent(row['volume_share'])} of the applications' volume, for "
-        f"{words.plural(row['subscriber_count'], 'subscriber')}."
+        f"{'' if are_told_apart else 'at least '}{words.plural(row[people], 'subscriber')}."
         for _, row in top
     ]
-    for (one, _), (other, _) in zip(top, shown[1 : _PLOTTED + 1], strict=False):
+    compared = zip(top, shown[1 : _PLOTTED + 1], strict=False) if are_told_apart else ()
+    for (one, _), (other, _) in compared:
         ahead = words.compare(group(seen, one.slug), group(seen, other.slug)) == "higher"
         claim = "is clearly ahead of" if ahead else "shows no clear difference from"
         reading.append(f"Per subscriber, {one.name} {claim} {other.name}.")
@@ -92,11 +92,31 @@ def _application_totals(inputs: Inputs) -> Answer:
     chart |= {"transform": [{"filter": f"datum.rank <= {_PLOTTED}"}]}
     facts: dict[str, float | str | None] = {f"{app.slug}_volume_share": v["volume_share"] for app, v in shown}
     facts |= {f"application_{row['rank']}": row["application"] for _, row in top}
-    notes = (f"subscriber_count: those with any volume. The chart shows the first {_PLOTTED}.",)
+    counted = "any volume" if are_told_apart else "any downlink"
+    notes = [f"{people}: those with {counted}. The chart shows the first {_PLOTTED}."]
+    if not are_told_apart:
+        notes.append(by_hour.LEAST_NOTE)
     return _answer(
-        "application_totals", rows, reading, chart=chart, facts=facts, group_size="subscriber_count",
-        notes=notes,
+        "application_totals", rows, reading, chart=chart, facts=facts, group_size=people, notes=tuple(notes)
     )  # fmt: skip
+
+
+def _asked_of_totals(inputs: Inputs) -> tuple[Any, dict[str, Any], str]:
+    """What volumes and users are read from, how, and the column in which users stand."""
+    apps = inputs.contract.applications
+    asked: dict[str, Any] = {
+        f"{app.slug}:{side}": total(amount(f"app_{app.slug}_{side}_bytes"))
+        for app in apps
+        for side in ("dl", "ul")
+    }
+    if inputs.hours is not None:
+        for app in apps:
+            asked[f"{app.slug}:users"] = by_hour.least_of(f"app_{app.slug}_subscriber_count")
+        return inputs.hours, asked, by_hour.LEAST
+    asked |= moments({app.slug: _bytes(app.slug) for app in apps})
+    for app in apps:
+        asked[f"{app.slug}:users"] = nw.when(_bytes(app.slug) > 0).then(1.0).otherwise(0.0).sum()
+    return inputs.profiles, asked, "subscriber_count"
 
 
 def _top_application_subscribers(inputs: Inputs) -> Answer:
@@ -351,7 +371,7 @@ def _read_personas(
 
 
 _ANSWERS: Final = (_application_totals, _top_application_subscribers, _applications_by_cluster, _personas)
-_FILTERS: Final = {_applications_by_cluster: frozenset[str]()}
+_FILTERS: Final = {_applications_by_cluster: frozenset[str](), _application_totals: SUBSCRIBERS | HOURS}
 """What reads sessions cannot be filtered."""
 
 QUESTIONS: Final = tuple(

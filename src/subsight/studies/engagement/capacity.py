@@ -76,12 +76,13 @@ def _capacity_cells(inputs: Inputs) -> Answer:
     seen = inputs.store.row(cells.select(nw.len().alias("cells"), **sums))
     count = int(seen["cells"])
     if not count:
-        nowhere = f"No cell is known in which {words.plural(least, 'subscriber')} had a session."
+        once = "" if inputs.cells is None else " on one day"
+        nowhere = f"No cell is known in which {words.plural(least, 'subscriber')} had a session{once}."
         return _answer("capacity_cells", [], [nowhere])
     keys = [key for slug in totals for key in (slug, f"{slug}:even")]
     found = first_of_each(inputs.store, cells, keys, _CELLS, tie="cell_id")
     named = {row["cell_id"] for slug in totals for row in found[slug]}
-    users = _users_by_cell(inputs, list(totals), sorted(named))
+    users, people = _users_by_cell(inputs, list(totals), sorted(named))
     rows, reading, names = [], [], _names(inputs)
     alike: dict[Any, dict[str, Any]] = {}
     facts: dict[str, float | str | None] = {"cell_count": count}
@@ -90,7 +91,7 @@ def _capacity_cells(inputs: Inputs) -> Answer:
         rows += [
             {"application": names[slug], "rank": i, "cell_id": row["cell_id"], "dl_bytes": int(row[slug]),
              "dl_share": row[slug] / whole, "session_count": row["session_count"],
-             "subscriber_count": users[row["cell_id"]][slug]}
+             people: users[row["cell_id"]][slug]}
             for i, row in enumerate(best, 1)
         ]  # fmt: skip
         chosen = found[f"{slug}:even"]
@@ -112,16 +113,21 @@ def _capacity_cells(inputs: Inputs) -> Answer:
     plotted = [names[slug] for slug in list(totals)[:_PLOTTED]]
     panels = charts.facet(charts.bars("cell_id", "dl_bytes"), "application", columns=1, free="both")
     chart = panels | {"transform": [{"filter": {"field": "application", "oneOf": plotted}}]}
+    once, whole_of, most = "", "cells", ""
+    if inputs.cells is not None:
+        once, whole_of = " on one day", "that is looked at"
+        most = " on the day with most of them; together there are at least so many"
     notes = (
-        f"Only the {words.plural(count, 'cell')} with at least {least} subscribers; shares are of all cells.",
+        f"Only the {words.plural(count, 'cell')} with at least {least} subscribers{once}; shares are of all "
+        f"{whole_of}.",
         "The heaviest of many cells are heavy by chance too: the words rest on cells that are chosen on one "
         "half of the subscribers, and on their downlink among the other half, against the other cells: at "
         "least a fifth more, and beyond the chance of which sessions a cell happened to see.",
         f"The chart shows the {_PLOTTED} applications with most downlink.",
-        "subscriber_count: those in the cell with any downlink in the application.",
+        f"{people}: those in the cell with any downlink in the application{most}.",
     )
     return _answer(
-        "capacity_cells", rows, reading, chart=chart, facts=facts, group_size="subscriber_count", notes=notes
+        "capacity_cells", rows, reading, chart=chart, facts=facts, group_size=people, notes=notes
     )  # fmt: skip
 
 
@@ -130,20 +136,22 @@ def _cells(inputs: Inputs, slugs: Sequence[str]) -> Any:
 
     `even` is one half by hash; `square` sums the squares of the sessions of the other.
     """
-    even = nw.col("subscriber_hash") % 2 == 0
-    odd = {slug: nw.when(~even).then(_downlink(slug)).otherwise(0.0) for slug in slugs}
-    return (
-        inputs.sessions.filter(~nw.col("cell_id").is_null())
-        .group_by("cell_id")
-        .agg(
-            nw.col("subscriber_hash").n_unique().alias("subscriber_count"),
-            nw.len().alias("session_count"),
-            **{slug: _downlink(slug).sum() for slug in slugs},
-            **{f"{s}:even": nw.when(even).then(_downlink(s)).otherwise(0.0).sum() for s in slugs},
-            **{f"{s}:square": (value * value).sum() for s, value in odd.items()},
-        )
-        .filter(nw.col("subscriber_count") >= inputs.settings.minimum_group)
-    )
+    parts: dict[str, Any] = {slug: _downlink(slug).sum() for slug in slugs}
+    if inputs.cells is not None:
+        frame, sessions, people = inputs.cells, by_hour.whole("session_count"), by_hour.least_of()
+        for slug in slugs:
+            parts[f"{slug}:even"] = by_hour.whole(f"app_{slug}_even_dl_bytes")
+            parts[f"{slug}:square"] = by_hour.whole(f"app_{slug}_odd_dl_square")
+    else:
+        frame = inputs.sessions.filter(~nw.col("cell_id").is_null())
+        sessions, people = nw.len(), nw.col("subscriber_hash").n_unique()
+        even = nw.col("subscriber_hash") % 2 == 0
+        for slug in slugs:
+            odd = nw.when(~even).then(_downlink(slug)).otherwise(0.0)
+            parts[f"{slug}:even"] = nw.when(even).then(_downlink(slug)).otherwise(0.0).sum()
+            parts[f"{slug}:square"] = (odd * odd).sum()
+    cells = frame.group_by("cell_id").agg(subscriber_count=people, session_count=sessions, **parts)
+    return cells.filter(nw.col("subscriber_count") >= inputs.settings.minimum_group)
 
 
 def _users(frame: Any, by: str, slugs: Sequence[str]) -> Any:
@@ -153,11 +161,19 @@ def _users(frame: Any, by: str, slugs: Sequence[str]) -> Any:
     return own.group_by(by).agg(**users)
 
 
-def _users_by_cell(inputs: Inputs, slugs: Sequence[str], cells: Sequence[str]) -> dict[str, dict[str, int]]:
-    found = inputs.store.rows(
-        _users(inputs.sessions.filter(nw.col("cell_id").is_in(cells)), "cell_id", slugs)
-    )
-    return {row["cell_id"]: {slug: int(row[slug]) for slug in slugs} for row in found}
+def _users_by_cell(
+    inputs: Inputs, slugs: Sequence[str], cells: Sequence[str]
+) -> tuple[dict[str, dict[str, int]], str]:
+    """Users of each application by cell, and the column that they stand in."""
+    frame = inputs.sessions if inputs.cells is None else inputs.cells
+    frame = frame.filter(nw.col("cell_id").is_in(cells))
+    if inputs.cells is None:
+        counted, people = _users(frame, "cell_id", slugs), "subscriber_count"
+    else:
+        users = {slug: by_hour.least_of(f"app_{slug}_subscriber_count") for slug in slugs}
+        counted, people = frame.group_by("cell_id").agg(**users), by_hour.LEAST
+    found = inputs.store.rows(counted)
+    return {row["cell_id"]: {slug: int(row[slug]) for slug in slugs} for row in found}, people
 
 
 def _odd(row: Mapping[str, Any], slug: str) -> tuple[float, float]:
@@ -372,7 +388,7 @@ def _say_clusters(key: tuple[int, float, int, str], of: Mapping[str, tuple[float
 
 
 QUESTIONS: Final = (
-    Question("engagement.capacity_cells", _TEXT["capacity_cells"], _capacity_cells),
+    Question("engagement.capacity_cells", _TEXT["capacity_cells"], _capacity_cells, HOURS | {"application"}),
     Question("engagement.capacity_hours", _TEXT["capacity_hours"], _capacity_hours, HOURS | {"application"}),
     Question("engagement.capacity_clusters", _TEXT["capacity_clusters"], _capacity_clusters, SUBSCRIBERS),
 )

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from subsight.answers import Answer
-from subsight.studies import FLOWS, charts, words
+from subsight.studies import FLOWS, HOURS, charts, words
 from subsight.studies import hours as by_hour
 from subsight.studies.peaks.hours import (
     ALL,
@@ -269,7 +269,7 @@ class PeaksQuestion:
     filters: frozenset[str]
 
 
-_FILTERS: Final[dict[Source, frozenset[str]]] = {"flows": FLOWS, "sessions": frozenset()}
+_FILTERS: Final[dict[Source, frozenset[str]]] = {"flows": FLOWS, "sessions": HOURS | {"application"}}
 QUESTIONS: Final = tuple(
     PeaksQuestion(f"peaks.{source}_{name}", source, answer, filters if name != "segments" else frozenset())
     for source, filters in _FILTERS.items()
