@@ -185,6 +185,54 @@ def test_an_answer_without_rows_is_its_sentence(deck: Any) -> None:
     assert not charts_of(slide)
 
 
+def test_what_a_run_cannot_tell_stands_on_one_slide_of_a_short_deck(tmp_path: Path) -> None:
+    def unknown(name: str) -> Answer:
+        return Answer(f"recommendations.{name}", "How?", [], (f"No {name} is known.",))
+
+    answers = {"recommendations": [unknown("value"), unknown("uplift")]}
+    titles = [slide.shapes.title.text for slide in written(tmp_path, answers).slides]
+    assert "No value is known." not in titles
+    slide = next(s for s in written(tmp_path / "2", answers).slides if "does not tell" in text_of(s))
+    assert "No value is known.\nNo uplift is known." in text_of(slide)
+    assert "recommendations.value, recommendations.uplift" in text_of(slide)
+    whole = written(tmp_path / "3", answers, all_answers=True)
+    assert slide_of(whole, "recommendations.value").shapes.title.text == "No value is known."
+
+
+def formats(rows: list[dict[str, Any]], chart: Any, folder: Path) -> list[str]:
+    """How numbers at the bars of an answer's charts are written."""
+    made = written(folder, {"engagement": [answer(rows, chart)]}, all_answers=True)
+    drawn = charts_of(slide_of(made, "engagement.made"))
+    return [chart.plots[0].data_labels.number_format for chart in drawn]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "told"),
+    [
+        ("mean_session_count", [1.01, 2.16], "0.00"),
+        ("session_count", [1, 2], "#,##0"),
+        ("coefficient", [0.219, 0.001], "0.000"),
+        ("duration_s", [18_000.0, 7_500.0], '#,##0.0" h"'),
+        ("duration_s", [720_000.0, 7_500.0], '#,##0" h"'),
+        ("duration_s", [8e9, 2e9], '#,##0,"k h"'),
+    ],
+)
+def test_numbers_at_bars_have_as_many_digits_as_tell_them_apart(
+    tmp_path: Path, column: str, values: list[float], told: str
+) -> None:
+    rows = [{"of": f"group {i}", column: value} for i, value in enumerate(values)]
+    assert formats(rows, charts.bars("of", column), tmp_path) == [told]
+
+
+def test_a_line_that_the_report_draws_from_zero_begins_there(tmp_path: Path) -> None:
+    rows = [{"local_hour": hour, "downlink_share": 0.04 + hour / 10_000} for hour in range(24)]
+    for zero, least in ((True, 0), (False, None)):
+        made = [answer(rows, charts.lines("local_hour", "downlink_share", zero=zero))]
+        drawn = charts_of(slide_of(written(tmp_path / f"{zero}", {"engagement": made}, all_answers=True),
+                                   "engagement.made"))  # fmt: skip
+        assert [chart.value_axis.minimum_scale for chart in drawn] == [least]
+
+
 def test_small_groups_are_suppressed_in_charts_and_tables(tmp_path: Path) -> None:
     rows = [{"handset": f"Handset {i}", "total_bytes": 1e6 * (i + 1), "subscriber_count": n}
             for i, n in enumerate((3, 4321, 250))]  # fmt: skip
@@ -298,6 +346,15 @@ def test_the_first_sentence_is_the_title_and_nothing_is_lost(
     reading: str, title: str, rest: list[str]
 ) -> None:
     assert message(answer([], reading=reading)) == (title, rest)
+
+
+def test_a_list_that_says_nothing_yet_is_no_title() -> None:
+    long = (
+        f"Gaming, Other, YouTube and Email, {'and all of the rest of them, ' * 3}are alike in what they do."
+    )
+    title, rest = message(answer([], reading=long))
+    assert title == f"{long[:120].rsplit(' ', 1)[0]} …"
+    assert rest == [long]
 
 
 def test_a_sentence_without_a_place_to_split_is_cut_visibly_and_said_whole() -> None:

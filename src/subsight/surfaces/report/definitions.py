@@ -69,7 +69,7 @@ _ALWAYS: Final = (
     (
         "kB, MB, GB",
         "1,000, 1,000,000 and 1,000,000,000 bytes. Numbers are rounded to be read; the exact value "
-        "stands in a cell’s tooltip and in the run’s tables.",
+        "stands in the run’s tables, and in the report in a cell’s tooltip.",
     ),
 )
 

@@ -24,7 +24,7 @@ from subsight.units import FACTORS
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["Cell", "Head", "Table", "breakable", "link", "note", "said", "table"]
+__all__ = ["Cell", "Head", "Table", "alike", "breakable", "link", "note", "said", "table"]
 
 _PARTS: Final = re.compile(
     r"(?P<id>\b[a-z][a-z0-9_]*\.[a-z0-9_]+\b)"
@@ -85,14 +85,14 @@ def table(
         return None
     names = [name for name in rows[0] if name != "unit" or not all(map(_says_unit, rows))]
     heads = [_head(name, [row.get(name) for row in rows]) for name in names]
-    alike = _alike(rows)
+    told = alike(rows)
     prose = any(head.kind == "prose" for head in heads)
     hidden = {i for i, row in enumerate(rows) if group_size and row.get(group_size) is None}
     body = []
     for i, row in enumerate(rows):
         unit = _row_unit(row)
         shown = {**row, "unit": ""} if _says_unit(row) else row
-        cells = [_cell(shown.get(head.name), head, unit, known, alike) for head in heads]
+        cells = [_cell(shown.get(head.name), head, unit, known, told) for head in heads]
         if i in hidden:
             said = [Cell("suppressed", None, head) if head.name == group_size else None for head in heads]
             cells = [word or cell for word, cell in zip(said, cells, strict=True)]
@@ -185,12 +185,17 @@ def _row_unit(row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def said(name: str, row: Mapping[str, Any]) -> str:
-    """A row's value in a column as plain text: in words, in the unit of its column or of its row."""
+def said(name: str, row: Mapping[str, Any], told: Collection[str] = ()) -> str:
+    """A row's value in a column as plain text: in words, in the unit of its column or of its row.
+
+    Columns of `told` are named with their unit (see `alike`).
+    """
     value = row.get(name)
     if isinstance(value, str):
         if _is_pseudonym(value):
             return f"{value[:8]}…"
+        if value in told:
+            return named(value)
         if name == "unit":
             return "" if _says_unit(row) else unit_text(value)
     return cell_text(value, _unit(name, _row_unit(row)))
@@ -201,7 +206,7 @@ def _unit(name: str, row_unit: str | None) -> str | None:
     return row_unit if unit is None and _stem(name) in _IN_ROW_UNIT else unit
 
 
-def _alike(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+def alike(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
     """Columns that rows are of and that only their units tell apart: a duration in s and one in ms."""
     names = {row[name] for row in rows for name in _NAMES_A_COLUMN if is_name(str(row.get(name)))}
     called = Counter(map(phrase, names))
@@ -209,7 +214,7 @@ def _alike(rows: Sequence[Mapping[str, Any]]) -> frozenset[str]:
 
 
 def _cell(
-    value: Any, head: Head, row_unit: str | None, known: Collection[str], alike: Collection[str] = ()
+    value: Any, head: Head, row_unit: str | None, known: Collection[str], told: Collection[str] = ()
 ) -> Cell:
     unit = _unit(head.name, row_unit)
     if isinstance(value, str):
@@ -218,7 +223,7 @@ def _cell(
         if head.name == "unit":
             return Cell(unit_text(value), None, head)
         if is_name(value):
-            return Cell(named(value) if value in alike else cell_text(value, unit), value, head)
+            return Cell(named(value) if value in told else cell_text(value, unit), value, head)
         if value in known or " " in value or "," in value:
             return Cell(link(value, known), None, head)
         return Cell(cell_text(value, unit), None, head)

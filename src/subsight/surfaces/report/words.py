@@ -43,6 +43,7 @@ _DATE: Final = re.compile(r"\b\d{4}-\d\d-\d\d\b(?!T)")
 _BAND: Final = re.compile(r"(dl|ul)_(volume_)?(?:(above|below)_)?(\d+)(?:_to_(\d+))?_(?:kbps_share|s)")
 _CALLED: Final = {
     "bytes": "volume", "total_bytes": "total_volume", "mean_bytes": "mean_volume",
+    "src_to_dst_bytes": "source to destination", "dst_to_src_bytes": "destination to source",
     "active_days": "active days", "recency_days": "days since the last use",
 }  # fmt: skip
 _IN_TABLES: Final = {"share": "%", "share points": "points", "R2": "R²"}

@@ -13,10 +13,11 @@ from subsight.results import Answer, Results
 from subsight.surfaces.report import rendering
 from subsight.surfaces.report.definitions import definitions, terms
 from subsight.surfaces.report.page import Section, data_quality, headlines, sections
+from subsight.surfaces.report.words import sentence
 from subsight.surfaces.slides import choice, drawing, notes
 from subsight.surfaces.slides.forms import Form, form
 from subsight.surfaces.slides.heat import Heat, heat
-from subsight.surfaces.slides.sentences import clean, lines_of, message, shortened
+from subsight.surfaces.slides.sentences import clean, joined, lines_of, message, shortened
 from subsight.surfaces.slides.tabular import LINE, LISTED, Cut, cut, fitted
 from subsight.surfaces.slides.theme import Area, Theme, opened
 
@@ -46,12 +47,18 @@ def deck(results: Results, studies: Sequence[str] | None, template: Path | None,
     shown = sections(results, studies)
     writer = _Writer(results, opened(template))
     writer.cover(shown)
-    for section in shown:
-        for answer in choice.chosen(section.answers, whole=whole):
-            writer.answer(answer, section)
+    slides = [
+        (answer, section) for section in shown for answer in choice.chosen(section.answers, whole=whole)
+    ]
     found = data_quality(results)
-    for answer in found.answers:
-        writer.answer(answer, found)
+    days = "overview.coverage" in {answer.id for answer, _ in slides}
+    quality = [answer for answer in found.answers if whole or (answer.rows and not (days and answer.chart))]
+    empty = [] if whole else [answer for answer, _ in slides if not answer.rows]
+    for answer, section in [*slides, *((answer, found) for answer in quality)]:
+        if answer not in empty:
+            writer.answer(answer, section)
+    if empty:
+        writer.untold(empty)
     writer.pages("What words and units mean", ("Word", "Meaning"), terms(results))
     if whole:
         for table in definitions(results):
@@ -77,10 +84,9 @@ class _Writer:
         lines = [
             f"Run {manifest['run']}, {str(manifest['created_at'])[:16].replace('T', ' ')} UTC",
             *(text for answer in data_quality(self.results).answers[2:] for text in answer.reading[:1]),
-            "; ".join(f"{words.lower()}: {number}" for words, number, _ in counts),
+            sentence("; ".join(f"{words.lower()}: {number}" for words, number, _ in counts)),
             "Studies: " + ", ".join(section.title for section in shown),
         ]
-        lines[2] = lines[2][:1].upper() + lines[2][1:] if len(lines) > 2 else ""
         holder = [shape for shape in slide.placeholders if shape.placeholder_format.idx != 0]
         frame = (
             holder[0].text_frame
@@ -150,6 +156,15 @@ class _Writer:
         source = notes.provenance(self.results, answer.id, section.from_run, section.stale)
         notes.write(slide, [*told, *source])
 
+    def untold(self, answers: Sequence[Answer]) -> None:
+        """What answers without rows say, on one slide: each alone would be an empty one."""
+        slide = self._slide("What this run does not tell")
+        said = [" ".join(answer.reading) or answer.question for answer in answers]
+        drawing.text(slide, self.theme.room, said, size=_ALONE, bullets=len(said) > 1)
+        ids = ", ".join(answer.id for answer in answers)
+        self._foot(slide, f"Source: run {self.results.manifest['run']}, {ids}")
+        notes.write(slide, [*(answer.question for answer in answers), *notes.provenance(self.results)])
+
     def pages(self, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table over as many slides as it takes."""
         start, page = 0, 1
@@ -187,7 +202,7 @@ class _Writer:
 
     def _slide(self, title: str) -> Any:
         slide = self.theme.deck.slides.add_slide(self.theme.content)
-        slide.shapes.title.text = clean(title).replace(" %", "\u00a0%")  # a line never begins with it
+        slide.shapes.title.text = joined(clean(title))
         for paragraph in slide.shapes.title.text_frame.paragraphs:
             drawing.styled(paragraph, self.theme.title_size)
         self._unused(slide)
@@ -281,7 +296,9 @@ class _Writer:
         spec = rendering.spec(answer)
         if spec is None:
             return None
-        svg = rendering.resolved(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+        # On paper of its own: where edges are clear, programs draw fringes around what touches.
+        on_paper = spec.replace('"background": null', '"background": "#ffffff"')
+        svg = rendering.resolved(vl_convert.vegalite_to_svg(on_paper, allowed_base_urls=[]))
         if (size := _SVG_SIZE.search(svg)) is None:
             return None
         room = self.theme.room

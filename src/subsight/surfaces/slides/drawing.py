@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from subsight.surfaces.report.palette import on_paper
 from subsight.surfaces.slides.forms import Form, Panel
-from subsight.surfaces.slides.sentences import clean
+from subsight.surfaces.slides.sentences import clean, joined
 from subsight.surfaces.slides.theme import Area
 
 __all__ = ["LEAST", "Grid", "charts", "picture", "rule", "styled", "table", "text"]
@@ -43,7 +43,7 @@ def text(
     frame.margin_left = frame.margin_right = 0
     for i, words in enumerate(paragraphs):
         paragraph = frame.paragraphs[0] if i == 0 else frame.add_paragraph()
-        paragraph.text = clean(words)
+        paragraph.text = joined(clean(words))
         paragraph.space_after = Pt(size / 2)
         if bullets:
             _bullet(paragraph, size)
@@ -103,7 +103,8 @@ def _chart(slide: Any, area: Area, panel: Panel) -> Any:
     from pptx.enum.chart import XL_LEGEND_POSITION
     from pptx.util import Pt
 
-    divisor, number = _number(panel.unit, _most(panel))
+    is_mean = panel.unit == "count" and not _is_whole(panel)
+    divisor, number = _number(None if is_mean else panel.unit, _most(panel))
     labels = _label_format(panel.unit, number, panel)
     data, kind = _data(panel, divisor, number)
     frame = slide.shapes.add_chart(kind, area.left, area.top, area.width, area.height, data)
@@ -123,9 +124,17 @@ def _chart(slide: Any, area: Area, panel: Panel) -> Any:
 
 
 def _most(panel: Panel) -> float:
+    return max(map(abs, _flat(panel)), default=0)
+
+
+def _is_whole(panel: Panel) -> bool:
+    return all(value == int(value) for value in _flat(panel))
+
+
+def _flat(panel: Panel) -> list[float]:
     values = [value for series in panel.series.values() for value in series]
     numbers = [value[1] if isinstance(value, tuple) else value for value in values]
-    return max((abs(number) for number in numbers if number is not None), default=0)
+    return [number for number in numbers if number is not None]
 
 
 def _least(panel: Panel) -> float:
@@ -141,6 +150,10 @@ def _number(unit: str | None, most: float) -> tuple[float, str]:
     if unit == "share":
         return 1, "0%" if most >= 0.1 else "0.0%" if most >= 0.01 else "0.00%"
     if unit == "s":
+        if most >= 1e5 * 3600:
+            return 3600, '#,##0,"k h"'
+        if most >= 100 * 3600:
+            return 3600, '#,##0" h"'
         return (3600, '#,##0.0" h"') if most >= 7200 else (60, '0.0" min"') if most >= 120 else (1, '0.#" s"')
     steps = _STEPS.get(unit or "")
     if steps is None:
@@ -155,6 +168,8 @@ def _label_format(unit: str | None, number: str, panel: Panel) -> str:
     """The format of labels at bars, of which some are a thousandth of others: each in a unit of its own."""
     steps, most = _STEPS.get(unit or ""), _most(panel)
     values = [value for series in panel.series.values() for value in series if isinstance(value, int | float)]
+    if number == "0.00" and any(0 < abs(value) < 0.005 for value in values):
+        return "0.000"
     if steps is None or most < 1000 or min(values, default=0) < 0:
         return number
     step = min(len(steps) - 1, int(math.log10(most) // 3))
@@ -210,6 +225,8 @@ def _axes(chart: Any, panel: Panel, number: str) -> None:
         if _least(panel) >= 0:
             up.minimum_scale = 0  # a bar is as long as its number
         _thinned(across, len(panel.categories))
+    if panel.is_from_zero and _least(panel) >= 0:
+        up.minimum_scale = 0
     if panel.kind == "bar":
         across.reverse_order = True
         up.tick_label_position = XL_TICK_LABEL_POSITION.HIGH  # below, as the order is reversed

@@ -6,7 +6,7 @@ What has no such form is None: whoever asks shows the report's drawing, or the r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Final, Literal
 
@@ -42,6 +42,7 @@ class Panel:
     unit: str | None
     value_title: str
     is_stacked: bool = False
+    is_from_zero: bool = False
     across_title: str = ""
     across_unit: str | None = None
     left_out: int = 0
@@ -123,7 +124,8 @@ def _line(encoding: Mapping[str, Any], rows: Rows, title: str) -> Panel | None:
     x, y = encoding["x"], encoding["y"]
     if x["type"] == "quantitative" and not _counts(x["field"], rows):
         return _points(encoding, rows, title, "curve")
-    return _made("line", title, x, y, encoding.get("color", {}).get("field"), rows)
+    made = _made("line", title, x, y, encoding.get("color", {}).get("field"), rows)
+    return made and replace(made, is_from_zero=bool(y.get("scale", {}).get("zero")))
 
 
 def _counts(name: str, rows: Rows) -> bool:

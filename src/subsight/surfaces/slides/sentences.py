@@ -9,7 +9,7 @@ from typing import Final
 from subsight.results import Answer
 from subsight.surfaces.report.words import dated
 
-__all__ = ["clean", "label", "lines_of", "message", "shortened"]
+__all__ = ["clean", "joined", "label", "lines_of", "message", "shortened"]
 
 _TITLE: Final = 120
 """Letters of a title, which are two lines of it."""
@@ -23,6 +23,7 @@ _VERB: Final = re.compile(
 """A part of a sentence says something only if one of these, or their like, is in it."""
 _ENDS: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9])")
 _PARTS: Final = ("; ", ": ", " (", ", ")
+_QUANTITY: Final = re.compile(r"(?<=\d) (?=%|(?:[kMGTP]?B|[kMG]?bps|ms|s|min|h)\b)")
 _HOSTILE: Final = re.compile("[^\\t\\n\\r\\x20-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 _ACTIVE: Final = re.compile(r"[=+@{-]|(?:https?|ftp|mailto|internal|external):", re.IGNORECASE)
 
@@ -34,6 +35,15 @@ def clean(text: object) -> str:
     'Evil & Co 2'
     """
     return " ".join(_HOSTILE.sub("", str(text)).split())
+
+
+def joined(text: str) -> str:
+    """A text whose numbers no line parts from their units.
+
+    >>> joined("5.5 % above 300 ms").replace(chr(160), "_")
+    '5.5_% above 300_ms'
+    """
+    return _QUANTITY.sub("\u00a0", text)
 
 
 def label(text: object) -> str:
@@ -64,7 +74,7 @@ def message(answer: Answer) -> tuple[str, list[str]]:
         head, _, tail = _split(first, mark)
         if mark in ("; ", ": ") and tail and _VERB.search(head):
             return f"{head}.", [tail[:1].upper() + tail[1:], *rest]
-        if mark in (" (", ", ") and tail:
+        if mark in (" (", ", ") and tail and _VERB.search(head):
             return f"{head} …", [first, *rest]
     return shortened(first, _TITLE), [first, *rest]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from subsight.results import Answer
-from subsight.surfaces.report.tables import said, table
+from subsight.surfaces.report.tables import alike, said, table
 from subsight.surfaces.slides.drawing import LEAST
 from subsight.surfaces.slides.sentences import clean, shortened
 from subsight.surfaces.slides.theme import Area
@@ -51,11 +51,12 @@ def cut(
         return None
     known = {head.name: head for head in made.heads}
     heads = [known[name] for name in wanted if name in known]
+    told = alike(answer.rows)
     cells = []
     for i, row in enumerate(answer.rows):
         hidden = i in made.suppressed
         cells.append([
-            "suppressed" if hidden and head.name == answer.group_size else said(head.name, row)
+            "suppressed" if hidden and head.name == answer.group_size else said(head.name, row, told)
             for head in heads
         ])  # fmt: skip
     titles = [f"{head.words} ({head.unit})" if head.unit else head.words for head in heads]
