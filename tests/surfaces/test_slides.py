@@ -460,6 +460,20 @@ def test_the_pdf_has_pages_text_and_drawings_in_colour(tmp_path: Path) -> None:
     assert EVIL in words
 
 
+def test_a_scale_of_colours_is_printed_in_steps() -> None:
+    drawn = (
+        '<svg><path d="M0,0h200v10h-200Z" fill="url(#a.b-0)" stroke-width="0"/>'
+        '<defs><linearGradient id="a.b-0" x1="0"><stop offset="0" stop-color="#fff"/>'
+        '<stop offset="0.25" stop-color="#abc"/><stop offset="1" stop-color="#000"/></linearGradient></defs>'
+    )
+    assert pdf.stepped(drawn).startswith(
+        '<svg><rect x="0" y="0" width="50" height="10" fill="#fff"/>'
+        '<rect x="50" y="0" width="150" height="10" fill="#abc"/>'
+        '<rect x="200" y="0" width="0" height="10" fill="#000"/><defs>'
+    )
+    assert pdf.stepped("<svg></svg>") == "<svg></svg>"
+
+
 def test_drawings_for_print_have_colours_instead_of_variables() -> None:
     from subsight.surfaces.report.palette import on_paper
     from subsight.surfaces.report.rendering import resolved

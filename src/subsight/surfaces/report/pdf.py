@@ -9,9 +9,12 @@ from typing import Any, Final, NoReturn
 from subsight.errors import ConfigurationError
 from subsight.surfaces.report.rendering import resolved
 
-__all__ = ["printed", "required"]
+__all__ = ["printed", "required", "stepped"]
 
 _SVG: Final = re.compile(r"<svg .*?</svg>", re.DOTALL)
+_SCALE: Final = re.compile(r'<path d="M0,0h([\d.]+)v([\d.]+)h-[\d.]+Z" fill="url\(#([^)]+)\)"[^>]*/>')
+_STOPS: Final = r'<linearGradient id="{}"[^>]*>(.*?)</linearGradient>'
+_STOP: Final = re.compile(r'offset="([\d.]+)" stop-color="([^"]+)"')
 _STYLE: Final = "pdf.css"
 _FONT: Final = 'font-family="Arial, Liberation Sans, sans-serif"'
 
@@ -48,11 +51,27 @@ def printed(html: str) -> bytes:
     weasyprint = required()
     style = files(__package__).joinpath("templates", _STYLE).read_text(encoding="utf-8")
     # A drawing knows neither variables nor the page's font here.
-    page = _SVG.sub(lambda match: resolved(match[0]).replace("<svg ", f"<svg {_FONT} ", 1), html)
+    page = _SVG.sub(lambda match: stepped(resolved(match[0])).replace("<svg ", f"<svg {_FONT} ", 1), html)
     # Behind the page's own style, which it changes.
     page = page.replace("</head>", f"<style>{style}</style></head>", 1)
     pdf: bytes = weasyprint.HTML(string=page, url_fetcher=_refuse).write_pdf()
     return pdf
+
+
+def stepped(svg: str) -> str:
+    """A drawing whose scales of colour are steps: this printer leaves gradients in moved groups out."""
+
+    def steps(match: re.Match[str]) -> str:
+        width, height, id = float(match[1]), match[2], match[3]
+        found = re.search(_STOPS.format(re.escape(id)), svg, re.DOTALL)
+        stops = [(float(at), colour) for at, colour in _STOP.findall(found[1] if found else "")]
+        ends = [*(at for at, _ in stops[1:]), 1.0]
+        return "".join(
+            f'<rect x="{at * width:g}" y="0" width="{(end - at) * width:g}" height="{height}" fill="{fill}"/>'
+            for (at, fill), end in zip(stops, ends, strict=True)
+        )
+
+    return _SCALE.sub(steps, svg)
 
 
 def _refuse(url: str, *_: Any, **__: Any) -> NoReturn:

@@ -209,7 +209,8 @@ def _dress_labels(view: Spec, room: float) -> None:
     steps = [*view.get("transform", []), {"filter": f"isValid({datum})"}]
     if (form := text.get("format", "")).endswith("%"):
         form = form if room >= _CELL else form.replace(".1", ".0")
-        steps.append({"calculate": f"replace(format({datum}, '{form}'), '%', '\u00a0%')", "as": "_written"})
+        said = f"replace(format({datum}, '{form}'), '%', '\u00a0%')"
+        steps.append({"calculate": f"{datum} == 0 ? '0\u00a0%' : {said}", "as": "_written"})
         view["encoding"]["text"] = {"field": "_written", "type": "nominal"}
     view["transform"] = steps
 
@@ -404,7 +405,7 @@ def _size(spec: Spec, rows: Rows) -> None:
     spec["height"] = _height(encodings, rows, step=24, plain=250)
     if (aspect := _aspect(encodings)) is not None:
         spec["height"] = round(aspect * (WIDTH - _PADDING))
-    _turn_labels(encodings, rows, WIDTH - 70)
+    _turn_labels(encodings, rows, _room(encodings, rows))
 
 
 def _aspect(encodings: Spec) -> float | None:
@@ -424,7 +425,7 @@ def _height(encodings: Spec, rows: Rows, *, step: int, plain: int) -> Any:
     return {"step": max(step, 11 * offsets + 8), "for": "position"}
 
 
-def _turn_labels(encodings: Spec, rows: Rows, width: int) -> None:
+def _turn_labels(encodings: Spec, rows: Rows, width: float) -> None:
     """Lays the labels of a discrete x axis flat where they fit, and slants them where they do not."""
     x = encodings.get("x", {})
     if x.get("type") not in _DISCRETE or ("axis" in x and x["axis"] is None):
@@ -437,7 +438,7 @@ def _turn_labels(encodings: Spec, rows: Rows, width: int) -> None:
         x["axis"] = {**x.get("axis", {}), "labelAngle": 0, "labelOverlap": "parity", "labelSeparation": 3}
         return
     fits = len(labels) * (longest + 1) * _LETTER <= width
-    if not fits and (lines := _wrapped(labels, int(width / len(labels) / _LETTER))):
+    if not fits and (lines := _wrapped(labels, int(width / len(labels) / _LETTER) - 1)):
         fits, x["axis"] = True, {**x.get("axis", {}), "labelExpr": f"{json.dumps(lines)}[datum.label]"}
     x["axis"] = {**x.get("axis", {}), "labelAngle": 0 if fits else -40}
     if not fits:
