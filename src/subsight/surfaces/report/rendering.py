@@ -121,6 +121,8 @@ _LABELS: Final = 220
 _VALUES: Final = 44
 _CELL: Final = 50
 """Pixels across a cell that holds a share with its decimal."""
+_EXTENT: Final = 32
+"""Pixels that the labels of a panel's y axis take at least."""
 _TICK: Final = 60
 """Pixels from one number below an x axis to the next."""
 _TITLE: Final = 22
@@ -480,6 +482,8 @@ def _size_facets(spec: Spec, rows: Rows) -> None:
     else:
         beside = _VALUES + (_TITLE if encodings.get("y", {}).get("title") else 0)
         inner["width"] = (WIDTH - _BETWEEN * columns) // columns - beside // (1 if apart else columns)
+        if apart and columns > 1 and encodings["y"].get("axis"):
+            encodings["y"]["axis"]["minExtent"] = _EXTENT  # so that panels stand below one another
     inner["height"] = _height(encodings, rows, step=20, plain=130 if columns > 1 else 180)
     spec["spacing"] = _BETWEEN
     _turn_labels(encodings, rows, inner["width"])

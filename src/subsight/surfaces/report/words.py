@@ -82,6 +82,8 @@ def phrase(name: str) -> str:
     >>> phrase("handset_manufacturer=Apple"), phrase("dl_50_to_250_kbps_share"), phrase("is_used")
     ('handsets by Apple', 'downlink of 50 to 250 kbps', 'used')
     """
+    if name.startswith("first_") and (_BAND.fullmatch(name[6:]) or "=" in name):
+        return f"first {phrase(name[6:])}"
     column, equals, value = name.partition("=")
     if equals:
         return f"handsets by {value}" if column == "handset_manufacturer" else f"{phrase(column)}: {value}"
