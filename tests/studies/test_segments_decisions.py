@@ -165,7 +165,10 @@ def test_the_flows_are_drawn_as_wide_as_they_are(store: Store) -> None:
     bands = re.findall(r'<g class="mark-area[^>]*>\s*<path[^>]* d="M([-0-9.]+),([-0-9.]+)[^"]*?Z"', svg)
     assert len(bands) == 3
     # 30 of 100 were Platinum and 50 are.
-    assert re.findall(r">(\w+ \d+%)<", svg) == ["Platinum 30%", "Gold 70%", "Platinum 50%", "Gold 50%"]
+    said = re.findall(r">(\w+ \d+\s%)<", svg)
+    assert [" ".join(words.split()) for words in said] == [
+        "Platinum 30 %", "Gold 70 %", "Platinum 50 %", "Gold 50 %",
+    ]  # fmt: skip
     bars = "".join(re.findall(r'<g class="mark-rect.*?</g>', svg))
     heights = [float(height) for height in re.findall(r"v([\d.]+)h", bars)]
     assert [height / sum(heights[:2]) for height in heights] == pytest.approx([0.3, 0.7, 0.5, 0.5])
