@@ -18,7 +18,7 @@ from subsight.results import Answer, Results
 from subsight.studies import charts
 from subsight.surfaces import report
 from subsight.surfaces.report.page import data_quality, headlines, page
-from subsight.surfaces.report.rendering import dress
+from subsight.surfaces.report.rendering import dress, spec
 from subsight.surfaces.report.tables import link, note, table
 from subsight.surfaces.report.words import column_unit, phrase
 
@@ -339,6 +339,22 @@ def test_labels_of_two_words_stand_on_two_lines_before_they_are_slanted() -> Non
     assert axis(*(f"unbreakable-name-{i}" for i in range(5)))["labelAngle"] == -40
     # Every second hour tells which the others are.
     assert axis(*(f"{hour:02}" for hour in range(24)))["labelOverlap"] == "parity"
+
+
+def test_where_every_group_is_too_small_nothing_is_drawn() -> None:
+    def drawn(*counts: int | None) -> str | None:
+        rows = [{"of": f"kind {i}", "subscriber_count": count} for i, count in enumerate(counts)]
+        return spec(Answer("a.b", "How many?", rows, ("So many.",), charts.bars("of", "subscriber_count")))
+
+    assert drawn(None, None) is None
+    assert drawn(None, 20) is not None
+    assert drawn() is None
+    folded = charts.facet(charts.lines("k", "value"), "measure")
+    folded["transform"] = [
+        {"fold": ["inertia", "silhouette"], "as": ["measure", "value"]}, {"filter": "isValid(datum.value)"},
+    ]  # fmt: skip
+    rows = [{"k": k, "inertia": 9.0 / k, "silhouette": None if k == 1 else 0.5} for k in (1, 2, 3)]
+    assert spec(Answer("a.b", "How many?", rows, ("So many.",), folded)) is not None
 
 
 def test_yes_and_no_in_a_legend_and_numbers_that_stand_upright() -> None:

@@ -16,7 +16,7 @@ from subsight.surfaces.dashboard.drawing import Charts, palette
 from subsight.surfaces.dashboard.filtering import Shown
 from subsight.surfaces.dashboard.state import Current
 from subsight.surfaces.report import Renderer
-from subsight.surfaces.report.rendering import dress, painted
+from subsight.surfaces.report.rendering import dress, is_drawn, painted
 
 __all__ = ["KINDS", "download", "provenance"]
 
@@ -51,7 +51,7 @@ def download(charts: Charts, run: Current, shown: Shown, view: View, kind: str) 
     if kind == "csv":
         return _csv(run, shown)
     answer = shown.answer
-    if answer.chart is None or not answer.rows:
+    if not is_drawn(answer):
         raise NotFoundError(
             f"{answer.id} has no chart", expected="an answer with one", do="take its table: .csv"
         )

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from subsight.results import Answer
 from subsight.surfaces.dashboard.addresses import KINDS, PARAMETERS, View
-from subsight.surfaces.report.rendering import dress, views
+from subsight.surfaces.report.rendering import dress, is_drawn, views
 from subsight.surfaces.report.tables import said
 from subsight.surfaces.report.words import phrase, sentence
 
@@ -55,7 +55,7 @@ def value_of(column: str, value: Any, targets: Targets) -> tuple[str, str] | Non
 
 def spec(answer: Answer, targets: Targets) -> str | None:
     """What the renderer is to draw: the report's chart, its marks named and linked; None without a chart."""
-    if answer.chart is None or not answer.rows:
+    if not is_drawn(answer) or answer.chart is None:
         return None
     dressed = dress(answer.chart, answer.rows)
     parts = list(

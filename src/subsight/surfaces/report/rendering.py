@@ -27,6 +27,7 @@ __all__ = [
     "dress",
     "dressed",
     "follow_page",
+    "is_drawn",
     "painted",
     "resolved",
     "spec",
@@ -41,10 +42,10 @@ WIDTH: Final = 420
 _SHOWN: Final = 1.12
 """How much larger a chart is where there is room, the same for all: texts of two charts are alike."""
 
-_INK, _MUTED, _LINE, _GRID = "#01f0a1", "#01f0a2", "#01f0a3", "#01f0a4"
+_INK, _MUTED, _LINE, _GRID, _PAPER = "#01f0a1", "#01f0a2", "#01f0a3", "#01f0a4", "#01f0a5"
 _SERIES: Final = tuple(f"#01f0{i:02d}" for i in range(1, 9))
 _VARIABLES: Final = {
-    _INK: "ink", _MUTED: "muted", _LINE: "line", _GRID: "grid",
+    _INK: "ink", _MUTED: "muted", _LINE: "line", _GRID: "grid", _PAPER: "paper",
     **{colour: f"c{i}" for i, colour in enumerate(_SERIES, 1)},
 }  # fmt: skip
 
@@ -67,6 +68,7 @@ _CONFIG: Final[Spec] = {
     "range": {"category": list(_SERIES), "ordinal": list(_SERIES)},
     "mark": {"color": _SERIES[0]},
     "bar": {"cornerRadiusEnd": 2},
+    "rect": {"stroke": _PAPER, "strokeWidth": 0.5},
     "line": {"strokeWidth": 2.25},
     "point": {"size": 44, "opacity": 0.8},
     "text": {"color": _INK, "fontSize": 12},
@@ -103,7 +105,7 @@ _SCALES: Final = {
     "s": ((3600, "h"), (60, "min")), "ms": ((1000, "s"),), "kbps": ((1000, "Mbps"),),
     "bps": ((1e9, "Gbps"), (1e6, "Mbps"), (1e3, "kbps")),
 }  # fmt: skip
-_SHARE: Final = "replace(format(datum.value, '.0%'), '%', '\u00a0%')"
+_SHARE: Final = "replace(format(datum.value, '.2~%'), '%', '\u00a0%')"
 _NUMBER: Final = "abs(datum.value) < 1 ? format(datum.value, '~g') : format(datum.value, '~s')"
 _BYTES: Final = "replace(format(datum.value, '~s'), /([a-zA-Z]?)$/, ' $1B')"
 _RATE: Final = "replace(format(datum.value, '~s'), /([a-zA-Z]?)$/, ' $1bps')"
@@ -142,10 +144,16 @@ _DISCRETE: Final = frozenset({"nominal", "ordinal"})
 
 
 def spec(answer: Answer) -> str | None:
-    """What the renderer is to draw for an answer, on one line; None where it has no chart or no rows."""
-    if answer.chart is None or not answer.rows:
+    """What the renderer is to draw for an answer, on one line; None where there is nothing to draw."""
+    if not is_drawn(answer) or answer.chart is None:
         return None
     return json.dumps(dress(answer.chart, answer.rows), allow_nan=False, default=str)
+
+
+def is_drawn(answer: Answer) -> bool:
+    """Whether an answer has a chart and anything to show in it: small groups may have been all there was."""
+    parts = () if answer.chart is None else answer.chart.get("vconcat", [answer.chart])
+    return any(_shown(part, answer.rows) for part in parts)
 
 
 def dressed(answer: Answer, svg: str) -> str:
@@ -194,10 +202,10 @@ def _dress_view(dressed: Spec, rows: Rows) -> None:
 
 
 def _shown(spec: Spec, rows: Rows) -> Rows:
-    """The rows that a chart does not leave out for want of a value."""
+    """The rows that a chart does not leave out for want of a value in one of their own columns."""
     steps = [str(step.get("filter", "")) for step in spec.get("transform", [])]
     needed = [found[1] for step in steps if (found := _NEEDED.fullmatch(step))]
-    return [row for row in rows if all(row.get(field) is not None for field in needed)]
+    return [row for row in rows if all(row.get(field, 0) is not None for field in needed)]
 
 
 def _dress_labels(view: Spec, room: float) -> None:
