@@ -308,6 +308,9 @@ def test_a_legend_of_one_colour_is_left_out_also_where_the_others_have_no_bar() 
     drawn = dressed_chart(charts.bars("of", "mean", colour="kind_of"), rows)
     assert drawn["color"]["legend"] is None
     assert drawn["y"]["sort"] == ["a"]
+    many = charts.bars("of", "mean", colour="kind_of")
+    many["transform"] = [*many["transform"], {"filter": "datum.mean > 0"}]
+    assert dressed_chart(many, [rows[0], {**rows[1], "mean": 0.0}])["color"]["legend"] is None
     told = dressed_chart(charts.bars("of", "mean", colour="kind_of"), [rows[0], {**rows[1], "mean": 2.0}])
     assert told["color"]["legend"]["columns"] == 3
 

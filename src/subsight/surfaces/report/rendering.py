@@ -139,7 +139,7 @@ _TITLES: Final = {
 }  # fmt: skip
 # What a fold of columns calls its halves; the facet's header or the legend's labels say more.
 _SAYS_NOTHING: Final = frozenset({"value", "values", "kind", "lower"})
-_NEEDED: Final = re.compile(r"isValid\(datum\.(\w+)\)")
+_NEEDED: Final = re.compile(r"isValid\(datum\.(\w+)\)|datum\.(\w+) > 0")
 _DISCRETE: Final = frozenset({"nominal", "ordinal"})
 
 
@@ -204,8 +204,13 @@ def _dress_view(dressed: Spec, rows: Rows) -> None:
 def _shown(spec: Spec, rows: Rows) -> Rows:
     """The rows that a chart does not leave out for want of a value in one of their own columns."""
     steps = [str(step.get("filter", "")) for step in spec.get("transform", [])]
-    needed = [found[1] for step in steps if (found := _NEEDED.fullmatch(step))]
-    return [row for row in rows if all(row.get(field, 0) is not None for field in needed)]
+    needed = [found for step in steps if (found := _NEEDED.fullmatch(step))]
+
+    def lacks(row: Mapping[str, Any], found: re.Match[str]) -> bool:
+        value = row.get(found[1] or found[2], 1)
+        return value is None or (found[1] is None and not value > 0)
+
+    return [row for row in rows if not any(lacks(row, found) for found in needed)]
 
 
 def _dress_labels(view: Spec, room: float) -> None:
@@ -377,7 +382,7 @@ def _dress_quantity(encoding: Spec, given: Any, rows: Rows) -> None:
     if axis.get("format") == ".0%":
         del axis["format"]
         axis["labelExpr"] = _SHARE
-    elif axis.get("format", "~s") == "~s":
+    elif axis.get("format", "~s") in ("~s", "~g"):
         axis.pop("format", None)
         in_bytes = str(given).endswith("(bytes)") or (binned and _all_bytes(rows))
         axis["labelExpr"] = _BYTES if in_bytes else _number(encoding["field"])
