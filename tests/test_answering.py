@@ -169,6 +169,10 @@ def test_which_questions_can_be_filtered_by_what() -> None:
         "engagement.capacity_cells": HOURS | {"application"},
         "engagement.capacity_hours": HOURS | {"application"},
         "overview.times": HOURS,
+        **{
+            f"overview.{name}": {"period"}
+            for name in ("handsets", "manufacturer_handsets", "manufacturers", "unknown_handsets")
+        },
         **{f"peaks.sessions_{name}": HOURS | {"application"} for name in ("busy_hours", "heatmap")},
         **{f"peaks.flows_{name}": FLOWS for name in ("busy_hours", "heatmap")},
         **{f"traffic.{name}": FLOWS for name in ("categories", "exporters", "protocols", "services")},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -140,6 +141,45 @@ def test_an_answer_is_that_of_a_run_over_those_sessions(
         assert tuple(reading) == own.reading
     assert (found.chart, found.group_size) == (own.chart, LEAST)
     assert {**found.facts} == pytest.approx(own.facts)
+
+
+OF_HANDSETS = ("handsets", "manufacturer_handsets", "manufacturers", "unknown_handsets")
+LOST = {"subscriber_count", "subscriber_share", "rank_by_subscribers"}
+"""What is not known of a part in which subscribers are not told apart."""
+
+
+@pytest.mark.parametrize("name", OF_HANDSETS)
+def test_handsets_of_a_period_are_those_of_a_run_over_it(
+    base: Path, part: tuple[Filters, Results], name: str
+) -> None:
+    filters, expected = part
+    if filters.cells:
+        with pytest.raises(FilterError, match=f"overview.{name} cannot be filtered by"):
+            pipeline.answer(base, f"overview.{name}", filters)
+        return
+    found, own = pipeline.answer(base, f"overview.{name}", filters), expected.answer(f"overview.{name}")
+    wanted = [row for row in own.rows if row.get("ranked_by") != "subscribers"]
+    assert wanted
+    assert [{k: v for k, v in row.items() if k != LEAST} for row in found.rows] == [
+        {k: v for k, v in row.items() if k not in LOST} for row in wanted
+    ]
+    for row, other in zip(found.rows, wanted, strict=True):
+        assert 0 <= row[LEAST] <= other["subscriber_count"]
+        if filters.first_date == filters.last_date and name in ("handsets", "manufacturer_handsets"):
+            assert row[LEAST] == other["subscriber_count"]
+    assert found.facts == own.facts
+    assert _of_sessions(found.reading[1:]) == _of_sessions(own.reading)
+    assert not any("more than 100 %" in note for note in found.notes)
+
+
+def _of_sessions(reading: tuple[str, ...]) -> list[str]:
+    """Sentences without what they tell of subscribers."""
+    untold = ("has most subscribers", "have most subscribers", "Sessions and subscribers rank")
+    return [
+        re.sub(r"(at least )?\d+ subscribers? name", "name", one.partition("; by subscribers")[0]).rstrip(".")
+        for one in reading
+        if not any(text in one for text in untold)
+    ]
 
 
 def test_sums_are_those_of_the_sessions(base: Path, sessions: Path) -> None:

@@ -23,11 +23,13 @@ NEXT = datetime(2023, 10, 30, 9, tzinfo=UTC)
 def table(store: Store, rows: list[tuple[Any, ...]]) -> Frame:
     names = ("subscriber_hash", "start_at", "local_date", "local_hour", "cell_id", "dl_bytes", "ul_bytes",
              "app_web_dl_bytes", "app_web_ul_bytes")  # fmt: skip
+    makers = {2: ("Acme", "Phone"), 3: ("Acme", None), 5: (None, None), 7: (None, None)}
     types = {"start_at": pa.timestamp("us", "UTC"), "local_date": pa.date32(), "cell_id": pa.string()}
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    return store.from_arrow(
-        pa.table({n: pa.array(list(v), types.get(n, pa.int64())) for n, v in columns.items()})
-    )
+    made = {n: pa.array(list(v), types.get(n, pa.int64())) for n, v in columns.items()}
+    for place, name in enumerate(("handset_manufacturer", "handset")):
+        made[name] = pa.array([makers[row[0]][place] for row in rows], pa.string())
+    return store.from_arrow(pa.table(made))
 
 
 def found(store: Store, frame: Frame, *keys: str) -> dict[tuple[Any, ...], tuple[Any, ...]]:
@@ -71,6 +73,16 @@ def test_sessions_are_summed_by_hour_cell_and_day(store: Store) -> None:
     assert found(store, made["usage_cell_days"], "local_date", "cell_id") == {
         (SUNDAY, "A"): (16, 7, 5.0**2 + 4.0**2, 2, 130, 5, 2),
         (MONDAY, "A"): (50, 0, 50.0**2, 1, 50, 1, 1),
+    }
+
+
+def test_handsets_are_counted_by_day(store: Store) -> None:
+    made = hours.tables(store, table(store, SESSIONS_OF_FEW), WEB, "Europe/Madrid", 2)
+    # Sessions and subscribers.
+    assert found(store, made["usage_handset_days"], "local_date", "handset_manufacturer", "handset") == {
+        (SUNDAY, "Acme", "Phone"): (3, 1),
+        (SUNDAY, "Acme", None): (3, 1),
+        (MONDAY, None, None): (2, 1),
     }
 
 

@@ -121,7 +121,7 @@ def _way(question: _Question, kinds: tuple[str, ...]) -> _Way:
         return parts.of_flow_peaks if question.source == "flows" else parts.of_session_peaks
     if set(kinds) <= SUBSCRIBERS:
         return parts.of_people
-    return parts.of_hours if question.id in _FIRST else parts.of_hours_and_cells
+    return parts.of_hours if question.id in _FIRST else parts.of_sums
 
 
 def _ask(

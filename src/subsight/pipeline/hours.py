@@ -15,12 +15,13 @@ __all__ = ["of_flows", "tables"]
 _HOUR: Final = ("local_date", "local_hour", "hour_at")
 _CELL: Final = (*_HOUR, "cell_id")
 _DAY: Final = ("local_date", "cell_id")
+_HANDSET: Final = ("local_date", "handset_manufacturer", "handset")
 _PERSON: Final = "subscriber_hash"
 _FLOW: Final = (*_HOUR, "category", "service", "protocol", "exporter")
 
 
 def tables(store: Store, sessions: Frame, contract: Contract, zone: str, minimum: int) -> dict[str, Frame]:
-    """Sessions by hour (`usage_hours`), hour and cell (`usage_cells`), day and cell (`usage_cell_days`).
+    """Sessions by hour (`usage_hours`), hour and cell, day and cell, day and handset (`usage_handset_days`).
 
     An hour is a local date and hour, and the instant `hour_at` at which it began in the zone: one that the
     clock repeats is two. Each row has `session_count, subscriber_count, dl_bytes, ul_bytes`, and per
@@ -28,9 +29,12 @@ def tables(store: Store, sessions: Frame, contract: Contract, zone: str, minimum
     downlink, which is what capacity is planned by. Sessions whose start is unknown are left out; `cell_id` is
     null where it is. Subscribers are counted once in a row, so several rows' counts do not add up.
 
-    Days are of known cells which at least `minimum` subscribers used on one of them. They have no uplink, and
-    what tells whether a cell is heavy by chance: `app_{slug}_even_dl_bytes` of the half of the subscribers
-    whose hash is even, and `app_{slug}_odd_dl_square`, the squares of the downlink of the others' sessions.
+    `usage_cell_days` is of known cells which at least `minimum` subscribers used on one day. It has no
+    uplink, and what tells whether a cell is heavy by chance: `app_{slug}_even_dl_bytes` of the half of the
+    subscribers whose hash is even, and `app_{slug}_odd_dl_square`, the squares of the others' sessions.
+
+    `usage_handset_days` has `session_count, subscriber_count` by `handset_manufacturer` and `handset`, which
+    are null where unknown.
     """
     slugs = [app.slug for app in contract.applications]
     volumes = ["dl_bytes", "ul_bytes", *(f"app_{s}_{way}_bytes" for s in slugs for way in ("dl", "ul"))]
@@ -51,6 +55,7 @@ def tables(store: Store, sessions: Frame, contract: Contract, zone: str, minimum
         "usage_hours": _table(sums, own, _HOUR, slugs, ["session_count", *volumes]),
         "usage_cells": _table(sums, own, _CELL, slugs, ["session_count", *volumes]),
         "usage_cell_days": _large(days, minimum),
+        "usage_handset_days": _handsets(timed),
     }
 
 
@@ -107,6 +112,14 @@ def _large(days: Frame, minimum: int) -> Frame:
     names = days.collect_schema().names()
     days = days.with_columns(most=nw.col("subscriber_count").max().over("cell_id"))
     return days.filter(nw.col("most") >= minimum).select(*names)
+
+
+def _handsets(sessions: Frame) -> Frame:
+    counted = sessions.group_by(*_HANDSET).agg(
+        session_count=nw.len(), subscriber_count=nw.col(_PERSON).n_unique()
+    )
+    numbers = ("session_count", "subscriber_count")
+    return counted.select(*_HANDSET, **{name: nw.col(name).cast(nw.Int64) for name in numbers})
 
 
 def of_flows(usage: Frame) -> Frame:

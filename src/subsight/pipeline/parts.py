@@ -27,10 +27,10 @@ from subsight.tables import SESSIONS
 __all__ = [
     "of_flow_peaks",
     "of_hours",
-    "of_hours_and_cells",
     "of_people",
     "of_segments",
     "of_session_peaks",
+    "of_sums",
     "of_traffic",
 ]
 
@@ -89,13 +89,14 @@ def of_hours(store: Store, results: Results, filters: Filters) -> tuple[Inputs, 
     return inputs, _said_of_sessions(filters)
 
 
-def of_hours_and_cells(store: Store, results: Results, filters: Filters) -> tuple[Inputs, str]:
-    """As `of_hours`, and sums by day and cell."""
-    days = _sums(store, results, "usage_cell_days")
+def of_sums(store: Store, results: Results, filters: Filters) -> tuple[Inputs, str]:
+    """As `of_hours`, and sums by day and cell, and by day and handset."""
+    cells, handsets = (_sums(store, results, name) for name in ("usage_cell_days", "usage_handset_days"))
     inputs, scope = of_hours(store, results, filters)
     if filters.cells:
-        days = days.filter(nw.col("cell_id").is_in(list(filters.cells)))
-    return replace(inputs, cells=_within(days, filters.first_date, filters.last_date)), scope
+        cells = cells.filter(nw.col("cell_id").is_in(list(filters.cells)))
+    cells, handsets = (_within(days, filters.first_date, filters.last_date) for days in (cells, handsets))
+    return replace(inputs, cells=cells, handsets=handsets), scope
 
 
 def of_session_peaks(store: Store, results: Results, filters: Filters) -> tuple[peaks.Hours, str]:

@@ -42,7 +42,7 @@ Progress = Callable[[str], None]
 
 _ORDER: Final = (
     "subscriber_id", "rank", "offer_id", "local_date", "local_hour", "cell_id", "hour_at", "category",
-    "service", "protocol", "exporter",
+    "service", "protocol", "exporter", "handset_manufacturer", "handset",
 )  # fmt: skip
 """What tables are written in the order of: most have a row a subscriber, some a row an hour."""
 _COUNTS: Final = ("records", "accepted", "rejected", "without_subscriber_count")

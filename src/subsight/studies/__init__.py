@@ -55,6 +55,8 @@ class Inputs:
             `app_{slug}_ul_bytes` and `app_{slug}_subscriber_count` (those with any downlink).
         cells: beside `hours`, one row per local date and large cell, as `hours` but for uplink, and with
             `app_{slug}_even_dl_bytes` and `app_{slug}_odd_dl_square` (see `engagement.capacity_cells`).
+        handsets: beside `hours`, one row per local date, `handset_manufacturer` and `handset`, which may be
+            null, with `session_count, subscriber_count`.
     """
 
     store: Store
@@ -68,6 +70,7 @@ class Inputs:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     hours: Frame | None = None
     cells: Frame | None = None
+    handsets: Frame | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def answer_all(
     twin = inputs.store.twin()
     frames = {
         name: twin.adopt(frame)
-        for name in ("sessions", "profiles", "hours", "cells")
+        for name in ("sessions", "profiles", "hours", "cells", "handsets")
         if isinstance(frame := getattr(inputs, name), nw.LazyFrame)  # of a part of a run not all are there
     }
     with ThreadPoolExecutor(1) as other:

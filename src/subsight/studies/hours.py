@@ -8,14 +8,18 @@ import narwhals as nw
 
 from subsight.studies.groups import total
 
-__all__ = ["LEAST", "LEAST_NOTE", "least_of", "whole"]
+__all__ = ["LEAST", "least_note", "least_of", "whole"]
 
 LEAST: Final = "least_subscriber_count"
 """The column that stands in for `subscriber_count` where rows of several hours or cells are summed."""
-LEAST_NOTE: Final = (
-    f"{LEAST}: subscribers of the hour and place, of flows also the service, with most of them; together "
-    "there are at least so many, and a group is hidden where these are too few."
-)
+
+
+def least_note(of: str = "hour and place") -> str:
+    """What `LEAST` means where each of the sums is of one hour and place, or of something else."""
+    return (
+        f"{LEAST}: subscribers of the {of} with most of them; together there are at least so many, and a "
+        "group is hidden where these are too few."
+    )
 
 
 def whole(column: str) -> Any:

@@ -95,7 +95,7 @@ def _application_totals(inputs: Inputs) -> Answer:
     counted = "any volume" if are_told_apart else "any downlink"
     notes = [f"{people}: those with {counted}. The chart shows the first {_PLOTTED}."]
     if not are_told_apart:
-        notes.append(by_hour.LEAST_NOTE)
+        notes.append(by_hour.least_note())
     return _answer(
         "application_totals", rows, reading, chart=chart, facts=facts, group_size=people, notes=tuple(notes)
     )  # fmt: skip

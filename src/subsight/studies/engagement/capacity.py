@@ -270,7 +270,7 @@ def _by_hour(inputs: Inputs, slugs: Sequence[str]) -> tuple[list[Any], list[Any]
         users = {slug: by_hour.least_of(f"app_{slug}_subscriber_count") for slug in slugs}
         hours = inputs.hours.group_by("local_hour").agg(**users)
         sessions, timed = by_hour.whole("session_count"), inputs.hours
-        people, explained = by_hour.LEAST, f"{by_hour.LEAST_NOTE} Counted are {explained}"
+        people, explained = by_hour.LEAST, f"{by_hour.least_note()} Counted are {explained}"
     else:
         timed = inputs.sessions.filter(~nw.col("local_hour").is_null(), ~nw.col("local_date").is_null())
         hours, sessions = _users(timed, "local_hour", slugs), nw.len()

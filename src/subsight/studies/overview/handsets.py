@@ -12,6 +12,7 @@ import narwhals as nw
 from subsight.answers import Answer
 from subsight.store import Frame
 from subsight.studies import SUBSCRIBERS, Inputs, Question, charts
+from subsight.studies import hours as by_hour
 from subsight.studies.groups import group, moments, without
 from subsight.studies.words import LEAST_EFFECT, LEAST_ERRORS, compare, listing, plural, say
 
@@ -36,36 +37,51 @@ def _place(frame: Frame, by: str, name: str, within: Sequence[str] = (), ties: s
     return frame.with_columns(place.alias(name)).drop("one", "falling")
 
 
-def _counted(sessions: Frame, *by: str) -> Frame:
-    return sessions.group_by(*by).agg(
-        session_count=nw.len(), subscriber_count=nw.col("subscriber_id").n_unique()
-    )
+def _sessions(inputs: Inputs) -> Frame:
+    """Sessions, or instead of them sums by day and handset."""
+    return inputs.sessions if inputs.handsets is None else inputs.handsets
+
+
+def _people(inputs: Inputs) -> str:
+    """The column that counts subscribers: where days are summed, how many there are at least."""
+    return "subscriber_count" if inputs.handsets is None else by_hour.LEAST
+
+
+def _counts(inputs: Inputs) -> dict[str, Any]:
+    if inputs.handsets is None:
+        return {"session_count": nw.len(), _people(inputs): nw.col("subscriber_id").n_unique()}
+    # Whole numbers again, as sessions are counted.
+    sessions = by_hour.whole("session_count").cast(nw.Int64)
+    return {"session_count": sessions, _people(inputs): by_hour.least_of()}
+
+
+def _notes(inputs: Inputs, *of_all: str) -> tuple[str, ...]:
+    """What has to be explained where subscribers are counted, or where they are not told apart."""
+    return of_all if inputs.handsets is None else (by_hour.least_note("day and handset"),)
 
 
 def _known(inputs: Inputs, column: str = "handset") -> dict[bool, dict[str, int]]:
     """Sessions and subscribers where a column is known and where it is not."""
-    flagged = inputs.sessions.with_columns(known=~nw.col(column).is_null())
-    found = {row["known"]: row for row in inputs.store.rows(_counted(flagged, "known"))}
-    empty = {"session_count": 0, "subscriber_count": 0}
+    flagged = _sessions(inputs).with_columns(known=~nw.col(column).is_null())
+    found = {row["known"]: row for row in inputs.store.rows(flagged.group_by("known").agg(**_counts(inputs)))}
+    empty = {"session_count": 0, _people(inputs): 0}
     return {known: found.get(known, empty) for known in (True, False)}
 
 
 def _leading(inputs: Inputs) -> list[dict[str, Any]]:
     """The top handsets by sessions and by subscribers, with both ranks."""
-    named = inputs.sessions.filter(~nw.col("handset").is_null())
+    named = _sessions(inputs).filter(~nw.col("handset").is_null())
     counted = named.group_by("handset").agg(
-        handset_manufacturer=nw.col("handset_manufacturer").min(),
-        session_count=nw.len(),
-        subscriber_count=nw.col("subscriber_id").n_unique(),
+        handset_manufacturer=nw.col("handset_manufacturer").min(), **_counts(inputs)
     )
-    placed = _place(_place(counted, "session_count", "sessions"), "subscriber_count", "subscribers")
+    placed = _place(_place(counted, "session_count", "sessions"), _people(inputs), "subscribers")
     top = placed.filter((nw.col("sessions") <= _TOP) | (nw.col("subscribers") <= _TOP))
     return inputs.store.rows(top)
 
 
 def _spoken(inputs: Inputs, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows that may be spoken of: groups large enough to be shown."""
-    return [row for row in rows if row["subscriber_count"] >= inputs.settings.minimum_group]
+    return [row for row in rows if row[_people(inputs)] >= inputs.settings.minimum_group]
 
 
 def ahead(first: float, second: float) -> str:
@@ -88,10 +104,11 @@ def _lead(inputs: Inputs, rows: Sequence[Mapping[str, Any]], name: str, count: s
 
 
 def handsets(inputs: Inputs) -> Answer:
-    """The ten handsets with most sessions and the ten with most subscribers."""
-    found, known = _leading(inputs), _known(inputs)[True]
+    """The ten handsets with most sessions and, where these are told apart, the ten with most subscribers."""
+    found, known, people = _leading(inputs), _known(inputs)[True], _people(inputs)
+    are_told_apart = inputs.handsets is None
     rows = []
-    for by in ("sessions", "subscribers"):
+    for by in ("sessions", "subscribers") if are_told_apart else ("sessions",):
         chosen = sorted((row for row in found if row[by] <= _TOP), key=itemgetter(by))
         rows += [
             {
@@ -101,8 +118,8 @@ def handsets(inputs: Inputs) -> Answer:
                 "handset_manufacturer": row["handset_manufacturer"],
                 "session_count": row["session_count"],
                 "session_share": row["session_count"] / known["session_count"],
-                "subscriber_count": row["subscriber_count"],
-                "subscriber_share": row["subscriber_count"] / known["subscriber_count"],
+                people: row[people],
+                **({"subscriber_share": row[people] / known[people]} if are_told_apart else {}),
             }
             for row in chosen
         ]
@@ -116,29 +133,32 @@ def handsets(inputs: Inputs) -> Answer:
         reading=tuple(reading),
         chart=chart,
         facts=facts,
-        group_size="subscriber_count",
-        notes=(_UNRANKED, _COUNTED),
+        group_size=people,
+        notes=(_UNRANKED, *_notes(inputs, _COUNTED)),
     )
 
 
 def _handset_reading(
     inputs: Inputs, rows: Sequence[Mapping[str, Any]]
 ) -> tuple[list[str], dict[str, float | str | None]]:
-    lists = {by: [row for row in rows if row["ranked_by"] == by] for by in ("sessions", "subscribers")}
-    spoken = {by: _spoken(inputs, lists[by]) for by in lists}
-    if not spoken["sessions"] or not spoken["subscribers"]:
+    lists: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        lists.setdefault(row["ranked_by"], []).append(row)
+    spoken = {by: _spoken(inputs, own) for by, own in lists.items()}
+    if not spoken or not all(spoken.values()):
         return ["No handset is used by enough subscribers to be named."], {}
     names = {by: [row["handset"] for row in lists[by]] for by in lists}
     together = sum(row["session_share"] for row in lists["sessions"])
     reading = [
-        _lead(inputs, lists["sessions"], "handset", "session_count"),
-        _lead(inputs, lists["subscribers"], "handset", "subscriber_count"),
+        *(_lead(inputs, own, "handset", f"{by.removesuffix('s')}_count") for by, own in lists.items()),
         (
             f"The top {len(names['sessions'])} hold {say(together, 'session_share')} of the sessions with a "
             "known handset."
         ),
     ]
-    if names["sessions"] == names["subscribers"]:
+    if "subscribers" not in names:
+        reading.append("Which have most subscribers is not known of a part of the days.")
+    elif names["sessions"] == names["subscribers"]:
         reading.append("Sessions and subscribers rank the handsets alike.")
     else:
         common = len(set(names["sessions"]) & set(names["subscribers"]))
@@ -156,28 +176,29 @@ def _handset_reading(
 
 def unknown_handsets(inputs: Inputs) -> Answer:
     """Sessions and subscribers without a known handset, apart from the rankings."""
-    found = _known(inputs)
+    found, people = _known(inputs), _people(inputs)
     sessions = sum(part["session_count"] for part in found.values())
     rows: list[dict[str, Any]] = [
         {
             "handset": "known" if known else "unknown",
             "session_count": part["session_count"],
             "session_share": part["session_count"] / sessions if sessions else None,
-            "subscriber_count": part["subscriber_count"],
+            people: part[people],
         }
         for known, part in found.items()
     ]
     unknown = rows[1]
-    small = 0 < unknown["subscriber_count"] < inputs.settings.minimum_group
+    small = 0 < unknown[people] < inputs.settings.minimum_group
+    once, least = ("", "") if inputs.handsets is None else (" on one day", "at least ")
     if unknown["session_count"] == 0:
         reading = "Every session names its handset."
     elif small:
-        reading = "Too few subscribers have an unknown handset to be counted here."
+        reading = f"Too few subscribers have an unknown handset{once} to be counted here."
     else:
         reading = (
             f"{plural(unknown['session_count'], 'session')} "
             f"({say(unknown['session_share'], 'session_share')}) of "
-            f"{plural(unknown['subscriber_count'], 'subscriber')} name no handset: they are not ranked and "
+            f"{least}{plural(unknown[people], 'subscriber')} name no handset: they are not ranked and "
             "not imputed."
         )
     return Answer(
@@ -186,8 +207,8 @@ def unknown_handsets(inputs: Inputs) -> Answer:
         rows=rows,
         reading=(reading,),
         facts=_unknown_facts(unknown["session_share"], small),
-        group_size="subscriber_count",
-        notes=("A subscriber with sessions of both kinds counts in both rows.",),
+        group_size=people,
+        notes=("A subscriber with sessions of both kinds counts in both rows.", *_notes(inputs)),
     )
 
 
@@ -199,37 +220,40 @@ def _unknown_facts(share: float | None, small: bool) -> dict[str, float | str | 
 
 
 def _makers(inputs: Inputs) -> list[dict[str, Any]]:
-    named = inputs.sessions.filter(~nw.col("handset_manufacturer").is_null())
-    counted = _counted(named, "handset_manufacturer")
+    named = _sessions(inputs).filter(~nw.col("handset_manufacturer").is_null())
+    counted = named.group_by("handset_manufacturer").agg(**_counts(inputs))
     placed = _place(counted, "session_count", "rank", ties="handset_manufacturer")
-    placed = _place(placed, "subscriber_count", "rank_by_subscribers", ties="handset_manufacturer")
+    placed = _place(placed, _people(inputs), "rank_by_subscribers", ties="handset_manufacturer")
     return inputs.store.rows(placed.filter(nw.col("rank") <= _MAKERS).sort("rank"))
 
 
 def manufacturers(inputs: Inputs) -> Answer:
     """The three manufacturers with most sessions, and how they rank by subscribers."""
-    known = _known(inputs, "handset_manufacturer")[True]
+    known, people = _known(inputs, "handset_manufacturer")[True], _people(inputs)
+    are_told_apart = inputs.handsets is None
     rows = [
         {
             "rank": int(row["rank"]),
             "handset_manufacturer": row["handset_manufacturer"],
             "session_count": row["session_count"],
             "session_share": row["session_count"] / known["session_count"],
-            "subscriber_count": row["subscriber_count"],
-            "subscriber_share": row["subscriber_count"] / known["subscriber_count"],
-            "rank_by_subscribers": int(row["rank_by_subscribers"]),
+            people: row[people],
         }
+        | (_by_subscribers(row, known) if are_told_apart else {})
         for row in _makers(inputs)
     ]
     reading, spoken = [], _spoken(inputs, rows)
     facts: dict[str, float | str | None] = {}
     if spoken:
         together = sum(row["session_share"] for row in rows)
-        same = all(row["rank"] == row["rank_by_subscribers"] for row in rows)
+        ranked = ""
+        if are_told_apart:
+            same = all(row["rank"] == row["rank_by_subscribers"] for row in rows)
+            ranked = f"; by subscribers they rank {'the same' if same else 'differently'}"
         reading = [
             _lead(inputs, rows, "handset_manufacturer", "session_count"),
             f"The first {len(rows)} hold {say(together, 'session_share')} of the sessions with a known "
-            f"manufacturer; by subscribers they rank {'the same' if same else 'differently'}.",
+            f"manufacturer{ranked}.",
         ]
         facts = {
             "top_manufacturer": spoken[0]["handset_manufacturer"],
@@ -242,20 +266,30 @@ def manufacturers(inputs: Inputs) -> Answer:
         reading=tuple(reading) or ("No manufacturer is used by enough subscribers to be named.",),
         chart=charts.bars("handset_manufacturer", "session_count"),
         facts=facts,
-        group_size="subscriber_count",
-        notes=("Ranked by sessions. Sessions whose manufacturer is unknown are left out.", _COUNTED),
+        group_size=people,
+        notes=(
+            "Ranked by sessions. Sessions whose manufacturer is unknown are left out.",
+            *_notes(inputs, _COUNTED),
+        ),
     )
+
+
+def _by_subscribers(row: Mapping[str, Any], known: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "subscriber_share": row["subscriber_count"] / known["subscriber_count"],
+        "rank_by_subscribers": int(row["rank_by_subscribers"]),
+    }
 
 
 def manufacturer_handsets(inputs: Inputs) -> Answer:
     """The five handsets with most sessions of each of the three first manufacturers."""
-    makers = {row["handset_manufacturer"]: row for row in _makers(inputs)}
+    makers, people = {row["handset_manufacturer"]: row for row in _makers(inputs)}, _people(inputs)
     rows: list[dict[str, Any]] = []
     if makers:
-        chosen = inputs.sessions.filter(
+        chosen = _sessions(inputs).filter(
             nw.col("handset_manufacturer").is_in(list(makers)) & ~nw.col("handset").is_null()
         )
-        counted = _counted(chosen, "handset_manufacturer", "handset")
+        counted = chosen.group_by("handset_manufacturer", "handset").agg(**_counts(inputs))
         placed = _place(counted, "session_count", "rank", ["handset_manufacturer"])
         found = inputs.store.rows(placed.filter(nw.col("rank") <= _PER_MAKER))
         order = list(makers)
@@ -268,7 +302,7 @@ def manufacturer_handsets(inputs: Inputs) -> Answer:
                 "session_count": row["session_count"],
                 "manufacturer_session_share": row["session_count"]
                 / makers[row["handset_manufacturer"]]["session_count"],
-                "subscriber_count": row["subscriber_count"],
+                people: row[people],
             }
             for row in found
         ]
@@ -287,8 +321,8 @@ def manufacturer_handsets(inputs: Inputs) -> Answer:
         rows=rows,
         reading=tuple(reading) or ("No handset is used by enough subscribers to be named.",),
         chart=charts.bars("handset", "session_count", colour="handset_manufacturer", stacked=True),
-        group_size="subscriber_count",
-        notes=("Manufacturers and handsets are ranked by sessions.", _UNRANKED),
+        group_size=people,
+        notes=("Manufacturers and handsets are ranked by sessions.", _UNRANKED, *_notes(inputs)),
     )
 
 
@@ -421,18 +455,20 @@ def _target(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
+_PERIOD: Final = frozenset({"period"})
 HANDSETS: Final = Question(
-    "overview.handsets", "Which ten handsets have most sessions, and which most subscribers?", handsets
-)
+    "overview.handsets", "Which ten handsets have most sessions, and which most subscribers?", handsets,
+    _PERIOD,
+)  # fmt: skip
 UNKNOWN: Final = Question(
-    "overview.unknown_handsets", "How many sessions come from an unknown handset?", unknown_handsets
+    "overview.unknown_handsets", "How many sessions come from an unknown handset?", unknown_handsets, _PERIOD
 )
 MANUFACTURERS: Final = Question(
-    "overview.manufacturers", "Which three manufacturers have most sessions?", manufacturers
+    "overview.manufacturers", "Which three manufacturers have most sessions?", manufacturers, _PERIOD
 )
 MANUFACTURER_HANDSETS: Final = Question(
     "overview.manufacturer_handsets", "Which five handsets lead at each of the top three manufacturers?",
-    manufacturer_handsets,
+    manufacturer_handsets, _PERIOD,
 )  # fmt: skip
 MARKETING: Final = Question(
     "overview.marketing", "What do handsets and manufacturers tell marketing?", marketing, SUBSCRIBERS

@@ -307,7 +307,7 @@ def _by_hour(inputs: Inputs) -> tuple[Any, str, tuple[str, ...]]:
         counted = inputs.hours.group_by("local_hour").agg(
             session_count=by_hour.whole("session_count"), **{by_hour.LEAST: by_hour.least_of()}
         )
-        return counted, by_hour.LEAST, (by_hour.LEAST_NOTE,)
+        return counted, by_hour.LEAST, (by_hour.least_note(),)
     known = inputs.sessions.filter(~nw.col("local_hour").is_null())
     counted = known.group_by("local_hour").agg(
         session_count=nw.len(), subscriber_count=nw.col("subscriber_id").n_unique()

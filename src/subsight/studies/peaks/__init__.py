@@ -130,14 +130,17 @@ def _answer(
         rows,
         tuple(reading),
         group_size=hours.size if rows else None,
-        notes=(_DEFINED, _when(hours), *([by_hour.LEAST_NOTE] if hours.is_part else [])),
+        notes=(_DEFINED, *_when(hours)),
         **more,
     )
 
 
-def _when(hours: Hours) -> str:
-    kind = "Flows" if hours.source == "flows" else "Sessions"
-    return f"{kind} count whole in the hour in which they began, on the clock of {hours.zone.key}."
+def _when(hours: Hours) -> list[str]:
+    kind, of = (
+        ("Flows", "hour, service and place") if hours.source == "flows" else ("Sessions", "hour and place")
+    )
+    said = f"{kind} count whole in the hour in which they began, on the clock of {hours.zone.key}."
+    return [said, by_hour.least_note(of)] if hours.is_part else [said]
 
 
 def _heatmap(hours: Hours) -> Answer:

@@ -82,7 +82,7 @@ def _notes(inputs: TrafficInputs) -> tuple[str, ...]:
     return (
         f"Volumes of all days, {inputs.covered}; the period is {now}, {compared}.",
         "Flows count in the hour in which they began. Sampled volumes are estimates.",
-        *([] if inputs.hours is None else [by_hour.LEAST_NOTE]),
+        *([] if inputs.hours is None else [by_hour.least_note("hour, service and place")]),
     )
 
 
