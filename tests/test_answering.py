@@ -427,6 +427,31 @@ def test_what_cannot_be_answered_says_so(
     assert failed.value.exit_code == 3
 
 
+@pytest.mark.parametrize(
+    ("question", "kinds", "why"),
+    [
+        ("overview.times", ["period", "segment"], "sums by hour, which do not say whose they are"),
+        ("traffic.services", ["handset"], "sums by hour, which do not say whose they are"),
+        ("satisfaction.top", ["period"], "subscribers, of whom is not known when and where"),
+        ("overview.handsets", ["cell"], "it can be filtered by period"),
+        ("experience.filled", ["period"], "read from records or from a fit"),
+    ],
+)
+def test_why_a_question_cannot_be_filtered_is_said(question: str, kinds: list[str], why: str) -> None:
+    assert why in pipeline.why_not(question, kinds)
+    assert pipeline.why_not(question, []) == ""
+
+
+def test_filters_of_subscribers_and_of_hours_are_not_combined(base: Path) -> None:
+    question, name = "engagement.application_totals", _commonest(base, "segments", "segment_name")
+    assert pipeline.answer(base, question, Filters(segments=(name,))).rows
+    assert pipeline.answer(base, question, Filters(FIRST)).rows
+    with pytest.raises(FilterError) as failed:
+        pipeline.answer(base, question, Filters(FIRST, segments=(name,)))
+    assert failed.value.what == f"{question} cannot be filtered by period and by segment at once"
+    assert "do not say whose they are" in str(failed.value)
+
+
 def test_a_question_that_is_none_is_not_found(base: Path) -> None:
     with pytest.raises(NotFoundError):
         pipeline.answer(base, "satisfaction.nothing", Filters(FIRST))

@@ -60,6 +60,10 @@ class Pipeline:
         return frozenset(takes) if question in ("overview.top_handsets", "engagement.days") else frozenset()
 
     @staticmethod
+    def why_not(question: str, kinds: list[str]) -> str:
+        return f"{question} is told without {' and '.join(kinds)}"
+
+    @staticmethod
     def choices(run: Path) -> Mapping[str, list[Choice]]:
         names = ("Apple iPhone 6S (A1688)", EVIL, "Nobody")
         return {
@@ -284,7 +288,8 @@ def test_a_filter_holds_in_every_link_and_says_what_it_did(service: Service) -> 
     assert "77 sessions are left" in page
     assert "Filtered: handsets" in page
     deciles = page.split('id="overview.deciles"')[1].split("</article>")[0]
-    assert "this question cannot be filtered by handset. It is shown for everybody" in deciles
+    told = "this question cannot be filtered by handset. It is shown for everybody: overview.deciles is told"
+    assert f"{told} without handset." in deciles
     assert "9.00 TB" in deciles
     links = hrefs(page)
     assert f"/studies/engagement?{query}" in links

@@ -19,7 +19,7 @@ from subsight.errors import ConfigurationError, InputError, MappingError, Worksp
 from subsight.ingestion import Ingested, ingest
 from subsight.models import distance_scores, fitting, shown
 from subsight.pipeline import flows, offers, peaks, segments, sessions
-from subsight.pipeline.answering import Choice, Filters, answer, answers, choices, filterable
+from subsight.pipeline.answering import Choice, Filters, answer, answers, choices, filterable, why_not
 from subsight.pipeline.publishing import Area, Clock, Context, Progress, earlier_run, publish, write_json
 from subsight.settings import Settings, beginning
 from subsight.sources import files, inspection, mapping, subscriber_columns
@@ -43,6 +43,7 @@ __all__ = [
     "score",
     "segment",
     "train_offers",
+    "why_not",
 ]
 
 STUDIES: Final = (*sessions.STUDIES, *segments.STUDIES, *flows.STUDIES, *peaks.STUDIES)

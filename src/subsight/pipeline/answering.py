@@ -20,12 +20,12 @@ from subsight.pipeline import parts, sessions
 from subsight.pipeline.filters import Choice, Filters, choices
 from subsight.results import Results, respectful
 from subsight.store import Store, open_store
-from subsight.studies import SUBSCRIBERS, Inputs, Question, answer_all, peaks, segments, traffic
+from subsight.studies import KINDS, SUBSCRIBERS, Inputs, Question, answer_all, peaks, segments, traffic
 from subsight.studies.peaks import PeaksQuestion
 from subsight.studies.segments import SegmentQuestion
 from subsight.studies.traffic import TrafficQuestion
 
-__all__ = ["Choice", "Filters", "answer", "answers", "choices", "filterable"]
+__all__ = ["Choice", "Filters", "answer", "answers", "choices", "filterable", "why_not"]
 
 Told = Callable[[str, Answer | FilterError], None]
 _Way = Callable[[Store, Results, Filters], tuple[Any, str]]
@@ -38,6 +38,23 @@ def filterable(question: str) -> frozenset[str]:
     """The kinds of filter under which a question can be answered again; none where it cannot be."""
     known = _questions().get(question)
     return known.filters if known else frozenset()
+
+
+def why_not(question: str, kinds: Iterable[str]) -> str:
+    """Why a question cannot be answered under these kinds of filter, as a clause; empty where it can."""
+    allowed = filterable(question)
+    refused = frozenset(kinds) - allowed
+    if not refused:
+        return ""
+    if not allowed:
+        return (
+            "it is read from records or from a fit, and a filter neither reads the one nor repeats the other"
+        )
+    if refused & SUBSCRIBERS and not allowed & SUBSCRIBERS:
+        return "it is told from sums by hour, which do not say whose they are"
+    if allowed <= SUBSCRIBERS:
+        return "it is told from subscribers, of whom is not known when and where they did what"
+    return "it can be filtered by " + " or ".join(kind.replace("_", " ") for kind in KINDS if kind in allowed)
 
 
 def answer(
@@ -161,13 +178,11 @@ def _refusal(question: str, kinds: tuple[str, ...]) -> FilterError | None:
     allowed = filterable(question)
     if not (refused := [kind for kind in kinds if kind not in allowed]):
         return _refusal_of_both(question, kinds)
-    why = "it is read from sessions or from a fit, and a filter neither reads the one nor repeats the other"
-    if allowed:
-        why = "by " + ", ".join(kind.replace("_", " ") for kind in sorted(allowed))
+    by = ", ".join(kind.replace("_", " ") for kind in KINDS if kind in allowed)
     return FilterError(
         f"{question} cannot be filtered by {' or '.join(kind.replace('_', ' ') for kind in refused)}",
-        expected=why if allowed else None,
-        found=None if allowed else why,
+        expected=f"by {by}" if allowed else None,
+        found=why_not(question, kinds),
         do="look at it without that filter",
     )
 
@@ -181,6 +196,6 @@ def _refusal_of_both(question: str, kinds: tuple[str, ...]) -> FilterError | Non
     said = [" and ".join(kind.replace("_", " ") for kind in some) for some in (hours, people)]
     return FilterError(
         f"{question} cannot be filtered by {said[0]} and by {said[1]} at once",
-        found="sums by hour, which do not say whose sessions they are, and profiles, which do not say when",
+        found="sums by hour, which do not say whose they are, and profiles, which do not say when",
         do="leave one of them out",
     )

@@ -22,12 +22,14 @@ class Shown:
         answer: filtered where `said` is set, else as the run published it.
         said: the filters that it was made with, in words.
         ignored: kinds of filter that are chosen and that the question cannot be asked with.
+        why: why it cannot, as a clause.
         refused: why the filters have no answer.
     """
 
     answer: Answer
     said: str = ""
     ignored: Sequence[str] = ()
+    why: str = ""
     refused: InputError | None = None
 
 
@@ -72,7 +74,7 @@ def show(results: Results, answers: Sequence[Answer], view: View, told: Callable
     for answer in answers:
         takes = filterable(answer.id)
         if ignored := tuple(kind for kind in view.kinds() if kind not in takes):
-            told(answer.id, Shown(answer, ignored=ignored))
+            told(answer.id, Shown(answer, ignored=ignored, why=_pipeline().why_not(answer.id, ignored)))
         else:
             asked[answer.id] = answer
     if not asked:
