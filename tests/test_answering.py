@@ -175,7 +175,9 @@ def test_which_questions_can_be_filtered_by_what() -> None:
         },
         **{f"peaks.sessions_{name}": HOURS | {"application"} for name in ("busy_hours", "heatmap")},
         **{f"peaks.flows_{name}": FLOWS for name in ("busy_hours", "heatmap")},
-        **{f"traffic.{name}": FLOWS for name in ("categories", "exporters", "protocols", "services")},
+        **{
+            f"traffic.{name}": FLOWS for name in ("categories", "exporters", "protocols", "rates", "services")
+        },
     }
     assert OF_PEOPLE == [
         "engagement.application_totals", "engagement.capacity_clusters", "engagement.clusters",
@@ -190,7 +192,7 @@ def test_which_questions_can_be_filtered_by_what() -> None:
         "engagement.elbow",
         "overview.coverage",
         "segments.choice",
-        "traffic.rates",
+        "traffic.methods",
         "none.such",
     ):
         assert pipeline.filterable(question) == frozenset()

@@ -103,7 +103,9 @@ def part(
 
 
 def _plain(text: str) -> str:
-    return text.replace("looked at", "seen").replace("All that is seen", "All traffic")
+    for said, whole in (("all days looked at", "all days"), ("All that is looked at", "All traffic")):
+        text = text.replace(said, whole)
+    return text.replace("looked at", "seen")
 
 
 @pytest.mark.parametrize("question", FILTERED)
@@ -120,7 +122,7 @@ def test_an_answer_is_that_of_a_run_over_those_flows(
         assert 0 <= row[LEAST] <= other["subscriber_count"]
         assert (row[LEAST] == 0) == (other["subscriber_count"] == 0)
         for name in set(row) - {LEAST}:
-            value = other[name]
+            value = "all days looked at" if other[name] == "all days" else other[name]
             assert row[name] == (pytest.approx(value, rel=1e-9) if isinstance(value, float) else value), name
     assert found.reading[0] == f"Only a part of the flows is looked at: {filters.said()}."
     assert tuple(map(_plain, found.reading[1:])) == own.reading
@@ -131,7 +133,7 @@ def test_an_answer_is_that_of_a_run_over_those_flows(
 def test_which_questions_can_be_filtered_by_what() -> None:
     assert FILTERED == [
         "peaks.flows_busy_hours", "peaks.flows_heatmap", "traffic.categories", "traffic.exporters",
-        "traffic.protocols", "traffic.services",
+        "traffic.protocols", "traffic.rates", "traffic.services",
     ]  # fmt: skip
     assert {pipeline.filterable(one) for one in FILTERED} == {FLOWS}
 
@@ -196,6 +198,28 @@ def test_small_groups_are_hidden(base: Path, copied: Callable[..., Path]) -> Non
     assert {one.value for one in pipeline.choices(run)["category"]} < {
         one.value for one in pipeline.choices(base)["category"]
     }
+
+
+def test_rates_of_too_few_are_not_told(copied: Callable[..., Path]) -> None:
+    run = copied(lambda manifest: manifest["settings"].update(minimum_group=15))
+    path = run / "tables" / "usage_flows.parquet"
+    table = pq.read_table(path)
+    # As if on each of the last three days, which are the period, one subscriber had been there.
+    late = date(2026, 3, 30)
+    counts = [
+        1 if day >= late else count
+        for day, count in zip(
+            table["local_date"].to_pylist(), table["subscriber_count"].to_pylist(), strict=True
+        )
+    ]
+    place = table.column_names.index("subscriber_count")
+    pq.write_table(table.set_column(place, "subscriber_count", pa.array(counts)), path)
+    found = pipeline.answer(run, "traffic.rates", Filters(last_date=LAST))
+    shown = {row["period"] for row in found.rows if row["p95_bps"] is not None}
+    assert "the period" not in shown
+    assert "all days looked at" in shown
+    assert not any(" of the period the" in one for one in found.reading)
+    assert any(" of all days looked at the 95th percentile" in one for one in found.reading)
 
 
 def test_flows_of_nobody_are_of_no_group(copied: Callable[..., Path]) -> None:

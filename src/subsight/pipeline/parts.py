@@ -198,6 +198,7 @@ def of_traffic(store: Store, results: Results, filters: Filters) -> tuple[Traffi
         settings=settings,
         quality=results.quality,
         hours=rows,
+        observed=_ends(store, seen),
     )
     return traffic.prepare(inputs), scope
 

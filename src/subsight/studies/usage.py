@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import narwhals as nw
@@ -49,6 +49,8 @@ class UsageInputs:
         segments: `subscriber_id, segment_name`, or None where nobody was divided.
         hours: instead of usage, where an answer is filtered: rows by local date and hour, category, service,
             protocol and exporter, with `flow_count, subscriber_count, dl_bytes, ul_bytes`.
+        observed: the first and the last hour of the period, where an answer is filtered: flows of a part may
+            begin later and end earlier.
         quality: counts of what was read, as the run keeps them.
     """
 
@@ -61,6 +63,7 @@ class UsageInputs:
     quality: Mapping[str, Any]
     segments: Frame | None = None
     hours: Frame | None = None
+    observed: tuple[datetime, datetime] | None = None
 
 
 def periods(inputs: UsageInputs) -> tuple[Period, Period | None]:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import narwhals as nw
 
 from subsight.answers import Answer
-from subsight.studies import charts, words
+from subsight.studies import FLOWS, charts, words
 from subsight.studies.groups import total
 from subsight.studies.traffic.totals import TrafficInputs, TrafficQuestion
 from subsight.studies.usage import Period, UsageInputs, periods
@@ -56,16 +56,17 @@ def hours_of(period: Period, zone: ZoneInfo, first: datetime, last: datetime) ->
 
 
 def _rates(inputs: TrafficInputs) -> Answer:
-    grouped = inputs.usage.group_by("hour_at").agg(
+    usage = inputs.usage if inputs.hours is None else inputs.hours
+    grouped = usage.group_by("hour_at").agg(
         local_date=nw.col("local_date").min(),
         dl=total(nw.col("dl_bytes")),
         ul=total(nw.col("ul_bytes")),
     )
     hours = sorted(inputs.store.rows(grouped), key=lambda row: row["hour_at"])
-    first, last = hours[0]["hour_at"], hours[-1]["hour_at"]
+    first, last = inputs.observed or (hours[0]["hour_at"], hours[-1]["hour_at"])
     zone = ZoneInfo(inputs.settings.time_zone)
     now, before = periods(inputs)
-    asked = {"all days": inputs.covered, "the period": now}
+    asked = {"all days" if inputs.hours is None else "all days looked at": inputs.covered, "the period": now}
     asked |= {"the period before": before} if before else {}
     asked |= {f"{month:%B %Y}": Period(month, _month_end(month)) for month in _months(inputs.covered)}
     sizes, rows = _people(inputs, asked), []
@@ -84,36 +85,48 @@ def _rates(inputs: TrafficInputs) -> Answer:
                     "peak_bps": max(values, default=None),
                     "peak_hour": f"{top['hour_at'].astimezone(zone):%Y-%m-%d %H:%M}" if top else None,
                     "hours": count,
-                    "subscriber_count": sizes[name],
+                    inputs.people: sizes[name],
                 }
             )
     return Answer(
         "traffic.rates",
         _TEXT["rates"],
         rows,
-        tuple(_said(rows)),
+        tuple(_said(inputs, rows)),
         charts.bars("period", "p95_bps", colour="direction"),
-        group_size="subscriber_count",
+        group_size=inputs.people,
         notes=(
             f"Rates are means of clock hours in {inputs.settings.time_zone}; hours without a flow are 0. "
             "The 95th percentile is the rate that 95 % of the hours do not exceed (nearest rank).",
             "The settings as_of and period_days choose another period.",
+            *inputs.explained,
         ),
     )
 
 
 def _people(inputs: UsageInputs, asked: Mapping[str, Period]) -> dict[str, int]:
-    """How many named subscribers each period has, by its name."""
+    """How many named subscribers each period has, by its name; of a part how many at least."""
+    if inputs.hours is not None:
+        least = nw.col("subscriber_count").cast(nw.Float64)
+        most = {f"p{i}": nw.when(p.holds()).then(least).max() for i, p in enumerate(asked.values())}
+        return _numbers(asked, inputs.store.row(inputs.hours.select(**most)))
     who = inputs.usage.filter(~nw.col("subscriber_id").is_null()).group_by("subscriber_id")
     # Whether any of a subscriber's dates lies in a period: in one look at all rows for all periods.
     held = {f"p{i}": period.holds().cast(nw.Float64).max() for i, period in enumerate(asked.values())}
-    row = inputs.store.row(who.agg(**held).select(**{name: nw.col(name).sum() for name in held}))
+    return _numbers(
+        asked, inputs.store.row(who.agg(**held).select(**{name: nw.col(name).sum() for name in held}))
+    )
+
+
+def _numbers(asked: Mapping[str, Period], row: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(row[f"p{i}"] or 0) for i, name in enumerate(asked)}
 
 
-def _said(rows: Sequence[dict[str, Any]]) -> list[str]:
-    found = []
-    for name in dict.fromkeys(row["period"] for row in rows[:6]):
+def _said(inputs: TrafficInputs, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The first periods' percentiles; of too few subscribers nothing is told."""
+    found, least = [], inputs.settings.minimum_group
+    told = [row for row in rows[:6] if not 0 < row[inputs.people] < least]
+    for name in dict.fromkeys(row["period"] for row in told):
         parts = [
             f"{words.say(row['p95_bps'], 'p95_bps')} {row['direction']}"
             for row in rows
@@ -141,4 +154,4 @@ def _month_end(month: date) -> date:
     return (month + timedelta(days=31)).replace(day=1) - timedelta(days=1)
 
 
-QUESTIONS: Final = (TrafficQuestion("traffic.rates", _TEXT["rates"], _rates),)
+QUESTIONS: Final = (TrafficQuestion("traffic.rates", _TEXT["rates"], _rates, FLOWS),)

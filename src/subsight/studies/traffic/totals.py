@@ -39,6 +39,11 @@ class TrafficInputs(UsageInputs):
         """The column that says of how many subscribers a sum is."""
         return "subscriber_count" if self.hours is None else by_hour.LEAST
 
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """What that column means, where it has to be explained."""
+        return () if self.hours is None else (by_hour.least_note("hour, service and place"),)
+
 
 @dataclass(frozen=True)
 class TrafficQuestion:

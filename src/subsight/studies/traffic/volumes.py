@@ -9,7 +9,6 @@ import narwhals as nw
 
 from subsight.answers import Answer
 from subsight.studies import FLOWS, charts, words
-from subsight.studies import hours as by_hour
 from subsight.studies.groups import percent
 from subsight.studies.traffic.totals import TrafficInputs, TrafficQuestion, sums
 from subsight.studies.usage import periods
@@ -82,7 +81,7 @@ def _notes(inputs: TrafficInputs) -> tuple[str, ...]:
     return (
         f"Volumes of all days, {inputs.covered}; the period is {now}, {compared}.",
         "Flows count in the hour in which they began. Sampled volumes are estimates.",
-        *([] if inputs.hours is None else [by_hour.least_note("hour, service and place")]),
+        *inputs.explained,
     )
 
 
