@@ -434,8 +434,9 @@ def test_what_cannot_be_answered_says_so(
     [
         ("overview.times", ["period", "segment"], "sums by hour, which do not say whose they are"),
         ("traffic.services", ["handset"], "sums by hour, which do not say whose they are"),
-        ("satisfaction.top", ["period"], "subscribers, of whom is not known when and where"),
+        ("satisfaction.top", ["period"], "told from profiles, which do not say when or where"),
         ("overview.handsets", ["cell"], "it can be filtered by period"),
+        ("engagement.application_totals", ["period", "segment"], "and profiles do not say when or where"),
         ("experience.filled", ["period"], "read from records or from a fit"),
     ],
 )

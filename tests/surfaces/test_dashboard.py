@@ -61,6 +61,8 @@ class Pipeline:
 
     @staticmethod
     def why_not(question: str, kinds: list[str]) -> str:
+        if Pipeline.filterable(question) >= {*kinds}:
+            return "nobody knows both" if {"handset", "period"} <= {*kinds} else ""
         return f"{question} is told without {' and '.join(kinds)}"
 
     @staticmethod
@@ -290,6 +292,11 @@ def test_a_filter_holds_in_every_link_and_says_what_it_did(service: Service) -> 
     deciles = page.split('id="overview.deciles"')[1].split("</article>")[0]
     told = "this question cannot be filtered by handset. It is shown for everybody: overview.deciles is told"
     assert f"{told} without handset." in deciles
+    both = service.page(f"/studies/overview/top_handsets?{query}&from=2019-04-28")
+    assert (
+        "cannot be filtered by handset and period at once. It is shown for everybody: nobody knows both."
+        in both
+    )
     assert "9.00 TB" in deciles
     links = hrefs(page)
     assert f"/studies/engagement?{query}" in links

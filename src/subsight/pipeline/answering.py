@@ -42,10 +42,11 @@ def filterable(question: str) -> frozenset[str]:
 
 def why_not(question: str, kinds: Iterable[str]) -> str:
     """Why a question cannot be answered under these kinds of filter, as a clause; empty where it can."""
-    allowed = filterable(question)
-    refused = frozenset(kinds) - allowed
+    chosen, allowed = frozenset(kinds), filterable(question)
+    refused = chosen - allowed
     if not refused:
-        return ""
+        both = chosen & SUBSCRIBERS and chosen - SUBSCRIBERS
+        return "sums by hour do not say whose they are, and profiles do not say when or where" if both else ""
     if not allowed:
         return (
             "it is read from records or from a fit, and a filter neither reads the one nor repeats the other"
@@ -53,8 +54,8 @@ def why_not(question: str, kinds: Iterable[str]) -> str:
     if refused & SUBSCRIBERS and not allowed & SUBSCRIBERS:
         return "it is told from sums by hour, which do not say whose they are"
     if allowed <= SUBSCRIBERS:
-        return "it is told from subscribers, of whom is not known when and where they did what"
-    return "it can be filtered by " + " or ".join(kind.replace("_", " ") for kind in KINDS if kind in allowed)
+        return "it is told from profiles, which do not say when or where"
+    return "it can be filtered by " + ", ".join(kind.replace("_", " ") for kind in KINDS if kind in allowed)
 
 
 def answer(
@@ -196,6 +197,6 @@ def _refusal_of_both(question: str, kinds: tuple[str, ...]) -> FilterError | Non
     said = [" and ".join(kind.replace("_", " ") for kind in some) for some in (hours, people)]
     return FilterError(
         f"{question} cannot be filtered by {said[0]} and by {said[1]} at once",
-        found="sums by hour, which do not say whose they are, and profiles, which do not say when",
+        found=why_not(question, kinds),
         do="leave one of them out",
     )

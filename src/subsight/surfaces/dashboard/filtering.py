@@ -21,7 +21,8 @@ class Shown:
     Attributes:
         answer: filtered where `said` is set, else as the run published it.
         said: the filters that it was made with, in words.
-        ignored: kinds of filter that are chosen and that the question cannot be asked with.
+        ignored: kinds of filter that are chosen and that the question cannot be asked with, or several that
+            it cannot be asked with at once.
         why: why it cannot, as a clause.
         refused: why the filters have no answer.
     """
@@ -68,13 +69,18 @@ def choices(run: Path) -> Mapping[str, Sequence[Any]]:
     return found
 
 
+def _at_once(view: View) -> str:
+    return f"{' and '.join(kind.replace('_', ' ') for kind in view.kinds())} at once"
+
+
 def show(results: Results, answers: Sequence[Answer], view: View, told: Callable[[str, Shown], None]) -> None:
     """Tells each answer of the run, by id, as the view asks for it, as soon as it is there."""
     filters, asked = _filters(view), {}
     for answer in answers:
         takes = filterable(answer.id)
-        if ignored := tuple(kind for kind in view.kinds() if kind not in takes):
-            told(answer.id, Shown(answer, ignored=ignored, why=_pipeline().why_not(answer.id, ignored)))
+        if why := _pipeline().why_not(answer.id, view.kinds()) if view.kinds() else "":
+            ignored = tuple(kind for kind in view.kinds() if kind not in takes)
+            told(answer.id, Shown(answer, ignored=ignored or (_at_once(view),), why=why))
         else:
             asked[answer.id] = answer
     if not asked:
