@@ -9,6 +9,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
@@ -25,9 +26,11 @@ from served import in_thread
 from subsight.answers import Answer
 from subsight.errors import InputError, StorageError
 from subsight.lifecycle.audit import AuditLog
+from subsight.results import Results
 from subsight.surfaces.api.app import create_app
 from subsight.surfaces.dashboard import articles, facts, filtering
-from subsight.surfaces.dashboard.addresses import PAGES, PARAMETERS
+from subsight.surfaces.dashboard.addresses import PAGES, PARAMETERS, View
+from subsight.surfaces.dashboard.state import Current
 from subsight.workspace import Workspace
 
 HTML = {"Accept": "text/html"}
@@ -386,6 +389,20 @@ def test_an_answer_that_failed_is_asked_for_again(service: Service, monkeypatch:
         patch.setattr(Pipeline, "answers", staticmethod(fails))
         assert "77 sessions" not in service.page(path, 503)
     assert "77 sessions are left." in service.page(path)
+
+
+def test_a_service_that_ends_keeps_nobody_waiting(service: Service) -> None:
+    go_on, pool = threading.Event(), ThreadPoolExecutor(1)
+    run = Current(Results(service.workspace.run()), pool)
+    answer, view = run.answers["overview.top_handsets"], View({"manufacturer": ("Ends",)})
+    pool.submit(go_on.wait, 30)
+    asked = run.ask([answer], view)[answer.id]
+    pool.shutdown(wait=False, cancel_futures=True)
+    go_on.set()
+    with pytest.raises(CancelledError):
+        asked.result(10)
+    with pytest.raises(RuntimeError, match="shutdown"):
+        run.ask([answer], view)[answer.id].result(10)
 
 
 def test_a_refused_filter_is_explained(service: Service) -> None:

@@ -7,6 +7,7 @@ import io
 import re
 import shutil
 import struct
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,12 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, expect, 
 from served import in_thread
 
 from subsight import Insight, pipeline
+from subsight.errors import StorageError
 from subsight.lifecycle.audit import AuditLog
 from subsight.simulate import OfferMarket, Operator, simulate, simulate_offers
 from subsight.surfaces.api.app import create_app
 from subsight.surfaces.api.keys import ApiKeys
-from subsight.surfaces.dashboard import articles
+from subsight.surfaces.dashboard import articles, filtering
 from subsight.workspace import Workspace
 
 pytestmark = pytest.mark.browser
@@ -241,6 +243,47 @@ def test_a_page_fills_itself_with_what_was_not_there_in_time(
     expect(waiting).to_have_count(0, timeout=60_000)
     monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 60.0)
     assert main_text(page) == main_text(browse(java_script_enabled=script).go(path))
+
+
+def test_a_page_that_cannot_be_filled_says_why(browse: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, tried = threading.Event(), []
+
+    def fails(*asked: Any) -> None:
+        tried.append(asked)
+        assert go_on.wait(30)
+        raise StorageError("the disk is gone")
+
+    monkeypatch.setattr(filtering, "show", fails)
+    monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 0.0)
+    page = browse().go("/studies/engagement?experience=0")
+    expect(page.locator(".waiting").first).to_be_visible()
+    monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 60.0)
+    go_on.set()
+    expect(page.locator("h1")).to_have_text("The service cannot do this now")
+    assert len(tried) == 1  # loaded again it would fail again
+
+
+def test_a_page_holds_answers_of_one_run(
+    browse: Open, operator: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 0.0)
+    page = browse().go("/studies/engagement?experience=1")
+    expect(page.locator(".waiting").first).to_be_visible()
+    before = operator.run()
+    after = before.with_name("29990101T000000000000Z-ffff")
+    shutil.copytree(before, after)
+    manifest = after / "manifest.json"
+    manifest.write_text(manifest.read_text().replace(before.name, after.name))
+    current = operator.path / "current"
+    try:
+        current.unlink()
+        current.symlink_to(after)
+        expect(page.locator(".foot a")).to_have_text(after.name)
+        expect(page.locator(".waiting")).to_have_count(0, timeout=60_000)
+    finally:
+        current.unlink()
+        current.symlink_to(before)
+        shutil.rmtree(after)
 
 
 def test_back_and_forward_walk_through_views(browse: Open) -> None:

@@ -96,6 +96,7 @@ class Content:
             for id, study in run.studies.items()
         ]
         return "overview.jinja", {
+            "run": run,
             "headlines": headlines(run.results), "inputs": inputs, "before": before, "numbers": numbers,
             "said": said, "more": more, "summaries": studies,
             "links": {"quality": "/runs", "inputs.rejects": "/runs#inputs.rejects", "run": "/runs",
@@ -121,7 +122,7 @@ class Content:
         answers = [answer for answer in found.answers if may_see(run, answer, asked)]
         path = f"/studies/{study}"
         return "study.jinja", {
-            "study": found,
+            "run": run, "study": found,
             "articles": articles(self._charts, run, answers, view, path),
             "form": filters.form(run, answers, view, path),
             "filter_query": view.filters().query(), "known": run.addresses(view),
@@ -138,7 +139,7 @@ class Content:
         check_sight(run, answer, asked)
         article = one(self._charts, run, answer, view)
         return "question.jinja", {
-            "study": run.studies[study], "article": article, "view": view,
+            "run": run, "study": run.studies[study], "article": article, "view": view,
             "form": filters.form(run, [answer], view, article.path), "filter_query": view.filters().query(),
             "known": run.addresses(view),
         }  # fmt: skip
@@ -165,6 +166,7 @@ class Content:
         watched = [answer for section in self._state.monitoring(run) for answer in section.answers]
         maps = [run.answers[id] for id in ("offers.map", "segments.profile") if id in run.answers]
         return "models.jinja", {
+            "run": run,
             "watched": articles(self._charts, run, watched, View(), most=_ALL_ROWS),
             "maps": articles(self._charts, run, maps, View()),
             "models": [model_of(name, record) for name, record in run.results.models().items()],
@@ -177,7 +179,7 @@ class Content:
             return "empty.jinja", {}
         inputs, read = data_quality(run.results), facts.read(run.results.manifest)
         return "runs.jinja", {
-            "runs": facts.runs(self._workspace), "timings": facts.timings(run.results),
+            "run": run, "runs": facts.runs(self._workspace), "timings": facts.timings(run.results),
             "read": read, "counted": facts.counted(read),
             "articles": articles(self._charts, run, inputs.answers, View(), most=_ALL_ROWS),
         }  # fmt: skip

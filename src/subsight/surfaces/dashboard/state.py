@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from functools import cached_property
 from threading import Lock
 from typing import Any, Final
@@ -95,19 +95,31 @@ class Current:
             while len(self._shown) > _MOST:
                 self._shown.popitem(last=False)
         if asked:
-            self._pool.submit(self._answer, asked, view, {one.id: found[one.id] for one in asked})
+            self._begin(asked, view, {one.id: found[one.id] for one in asked})
         return found
 
-    def _answer(self, answers: Sequence[Answer], view: View, waiting: Mapping[str, Future[Shown]]) -> None:
-        try:
-            filtering.show(self.results, answers, view, lambda id, shown: waiting[id].set_result(shown))
-        except Exception as error:  # whoever waits hears of it, and the next one asks again
-            pairs = tuple(view.filter_pairs())
+    def _begin(self, answers: Sequence[Answer], view: View, waiting: Mapping[str, Future[Shown]]) -> None:
+        pairs = tuple(view.filter_pairs())
+
+        def fail(error: BaseException) -> None:
+            # Whoever waits hears of it, and the next one asks again.
             for id, one in waiting.items():
                 if not one.done():
                     with self._lock:
                         self._shown.pop((id, pairs), None)
                     one.set_exception(error)
+
+        def ended(begun: Future[None]) -> None:
+            # One that never began, as the service ends, would be waited for without end.
+            fail(CancelledError() if begun.cancelled() else begun.exception() or RuntimeError("not answered"))
+
+        def answer() -> None:
+            filtering.show(self.results, answers, view, lambda id, shown: waiting[id].set_result(shown))
+
+        try:
+            self._pool.submit(answer).add_done_callback(ended)
+        except RuntimeError as error:  # nothing more may be asked
+            fail(error)
 
 
 class State:

@@ -92,19 +92,25 @@ async function go(address, { push = true, scroll = null } = {}) {
 // What was not there in time is asked for until it is: the server waits a while each time.
 async function fill() {
   const main = document.getElementById("main");
+  const address = location.href;
   while (main.isConnected && main.querySelector(".waiting")) {
     await new Promise((done) => setTimeout(done, 150));
     if (!main.isConnected) return;
-    let page;
+    let answer, page;
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-      if (!answer.ok) return void location.reload();
+      answer = await fetch(address, { headers: { Accept: "text/html" } });
       page = new DOMParser().parseFromString(await answer.text(), "text/html");
     } catch {
       return; // the question's own page can still be opened
     }
+    if (!main.isConnected) return;
+    // Why there is no page stands in its place; loaded again, it would fail again and again.
+    if (!answer.ok && sameFrame(page)) return void main.replaceWith(page.getElementById("main"));
+    // No page holds answers of two runs, and none asks on for what only a login shows.
+    if (!answer.ok || answer.redirected || runOf(page) !== runOf(document)) return void location.reload();
     for (const part of main.querySelectorAll(".waiting")) {
       const next = page.getElementById(part.id);
+      if (!next) part.remove(); // a chart that cannot be drawn
       if (!next || next.matches(".waiting")) continue;
       const had = part.contains(document.activeElement);
       part.replaceWith(next);
@@ -113,6 +119,10 @@ async function fill() {
   }
 }
 fill();
+
+function runOf(page) {
+  return page.querySelector(".foot a")?.textContent;
+}
 
 function sameFrame(page) {
   const script = (one) => one.querySelector("script[src]")?.getAttribute("src");
