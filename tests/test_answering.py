@@ -548,6 +548,9 @@ def test_choices_are_kept_with_the_run(base: Path, tmp_path: Path) -> None:
     assert (base / "choices.json").exists()
     older = shutil.copytree(base, tmp_path / "older", ignore=shutil.ignore_patterns("choices.json"))
     assert pipeline.choices(base) == pipeline.choices(older)
+    for damaged in ("", '{"handset": [', "[1]", '{"handset": 1}'):
+        (older / "choices.json").write_text(damaged)
+        assert pipeline.choices(base) == pipeline.choices(older)
 
 
 def test_choices_are_what_is_there_and_large_enough(base: Path) -> None:

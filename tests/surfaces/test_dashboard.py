@@ -512,6 +512,24 @@ def test_before_the_first_run_a_page_says_what_to_do(tmp_path: Path) -> None:
             assert "Metrics of profiles" in empty.page("/glossary")
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("answers/overview.json", "{"), ("manifest.json", "{}"), ("manifest.json", "{")],
+    ids=["answers", "empty manifest", "broken manifest"],
+)
+def test_of_a_damaged_run_a_page_says_that_there_is_none(tmp_path: Path, file: str, content: str) -> None:
+    workspace = Workspace.create(tmp_path / "operator")
+    (publish(workspace) / file).write_text(content)
+    with AuditLog(workspace.path / "audit") as log:
+        gate = create_app(workspace, log)
+        with gate.open(), in_thread(gate) as port:
+            damaged = Service(port, log, workspace)
+            for path in ("/", "/studies/overview"):
+                status, body, told = damaged.raw(path, headers=HTML)
+                assert (status in (500, 503), told.get_content_type()) == (True, "text/html")
+                assert "<h1>The service " in body.decode()
+
+
 def test_a_chart_is_drawn_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     from subsight.surfaces.report import Renderer
 

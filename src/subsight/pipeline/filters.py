@@ -195,10 +195,12 @@ def _profiles(store: Store, results: Results, named: Path | None = None) -> Fram
 def _are_beside(store: Store, one: Path, other: Path) -> bool:
     """Whether two tables hold the same subscribers; a published table does not change, so once is enough."""
     key = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in (one, other))
-    if key not in _BESIDE:
+    known = _BESIDE.get(key)
+    if known is None:
+        known = store.are_beside(one, other, "subscriber_id")
         _BESIDE.clear()  # of the runs before
-        _BESIDE[key] = store.are_beside(one, other, "subscriber_id")
-    return _BESIDE[key]
+        _BESIDE[key] = known
+    return known
 
 
 def _segments(store: Store, results: Results) -> Frame:
@@ -259,7 +261,7 @@ def choices(run: Path, *, engine: str = "duckdb", memory: str = "1GB") -> Mappin
     the period counts the subscribers of its busiest hour, a cell those of its busiest hour, and of flows only
     those of one service: the least that is known.
     """
-    if (run / _KEPT).exists():
+    with suppress(OSError, ValueError, TypeError, AttributeError):  # found anew where it was not kept whole
         told = json.loads((run / _KEPT).read_text(encoding="utf-8"))
         return {kind: [Choice(*one) for one in some] for kind, some in told.items()}
     results = Results(run)

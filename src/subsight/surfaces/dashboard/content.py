@@ -72,14 +72,14 @@ class Content:
 
     def frame(self, path: str, roles: frozenset[str]) -> dict[str, Any]:
         """What stands around every page."""
-        run = None
-        with suppress(SubsightError):
-            run = self._state.current() if roles & {"read", "admin"} else None
-        studies = [(f"/studies/{id}", study.title) for id, study in run.studies.items()] if run else []
+        run, studies, known = None, [], dict[str, str]()
+        with suppress(Exception):  # what a run lacks is said by the page that needs it
+            if found := self._state.current() if roles & {"read", "admin"} else None:
+                studies = [(f"/studies/{id}", study.title) for id, study in found.studies.items()]
+                run, known = found, dict(found.addresses(View()))
         return {
             "path": path, "run": run, "studies": studies, "operator": self._workspace.path.resolve().name,
-            "may_read": bool(roles & {"read", "admin"}), "filter_query": "",
-            "known": run.addresses(View()) if run else {},
+            "may_read": bool(roles & {"read", "admin"}), "filter_query": "", "known": known,
         }  # fmt: skip
 
     # Pages

@@ -32,7 +32,7 @@ class Current:
     def __init__(self, results: Results, pool: Executor) -> None:
         self.results = results
         self._pool = pool
-        self.name = str(results.manifest["run"])
+        self.name = results.folder.name
         self._shown: OrderedDict[Hashable, Future[Shown]] = OrderedDict()
         self._targets: dict[str, Mapping[str, Mapping[str, str]]] = {}
         self._lock = Lock()
