@@ -311,6 +311,15 @@ def test_a_template_that_is_none_is_told(tmp_path: Path) -> None:
             written(tmp_path / template[:2], template=tmp_path / template)
 
 
+def test_slides_do_not_replace_their_template(tmp_path: Path) -> None:
+    house = tmp_path / "house.pptx"
+    pptx.Presentation().save(str(house))
+    before = house.read_bytes()
+    with pytest.raises(ConfigurationError, match="would replace their template"):
+        slides.write(fake_run(tmp_path / "run"), tmp_path / "." / "house.pptx", template=house)
+    assert house.read_bytes() == before
+
+
 def test_studies_limit_slides_and_page_alike(tmp_path: Path) -> None:
     deck = written(tmp_path, studies=["engagement"])
     sources = "".join(map(text_of, deck.slides))
@@ -367,6 +376,14 @@ def test_a_sentence_without_a_place_to_split_is_cut_visibly_and_said_whole() -> 
     assert title.endswith(" …")
     assert len(title) <= 122
     assert rest == [long]
+
+
+def test_a_list_of_names_is_no_message() -> None:
+    names = "Video, Streaming, Social media, Web, Gaming, Other and Email"
+    said = f"{names}: the busy hour starts at 20:00 with 8.6 % to 9.7 % of the downlink, higher than others."
+    title, rest = message(answer([], reading=said))
+    assert title == f"{names}: the busy hour starts at 20:00 with 8.6 % to 9.7 % of the …"
+    assert rest == [said]
 
 
 def test_texts_lose_only_what_a_document_cannot_hold() -> None:

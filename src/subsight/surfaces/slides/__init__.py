@@ -32,13 +32,18 @@ def write(
         all_answers: every answer instead of each study's key answers.
 
     Raises:
-        ConfigurationError: the extra `slides` is not installed, or the template cannot be used.
+        ConfigurationError: the extra `slides` is not installed, or the template cannot be used or would be
+            replaced.
         NotFoundError: the folder holds no run, or the run no such study.
         StorageError: the file cannot be written.
     """
     _required()
     from subsight.surfaces.slides.deck import deck
 
+    if template and template.exists() and output.exists() and output.samefile(template):
+        raise ConfigurationError(
+            "the slides would replace their template", found=str(output), do="name another file with --output"
+        )
     made = io.BytesIO()
     deck(Results(run), studies, template, whole=all_answers).save(made)
     try:

@@ -74,7 +74,8 @@ def message(answer: Answer) -> tuple[str, list[str]]:
         head, _, tail = _split(first, mark)
         if mark in ("; ", ": ") and tail and _VERB.search(head):
             return f"{head}.", [tail[:1].upper() + tail[1:], *rest]
-        if mark in (" (", ", ") and tail and _VERB.search(head):
+        # What comes before the colon or the verb only says of what something will be said.
+        if mark in (" (", ", ") and tail and (": " in head or _VERB.search(head)):
             return f"{head} …", [first, *rest]
     return shortened(first, _TITLE), [first, *rest]
 
