@@ -30,6 +30,7 @@ from subsight.results import Results
 from subsight.surfaces.api.app import create_app
 from subsight.surfaces.dashboard import articles, facts, filtering
 from subsight.surfaces.dashboard.addresses import PAGES, PARAMETERS, View
+from subsight.surfaces.dashboard.filtering import Shown
 from subsight.surfaces.dashboard.state import Current
 from subsight.workspace import Workspace
 
@@ -470,12 +471,15 @@ def test_downloads_say_their_filters(service: Service) -> None:
 
 
 def test_a_cell_of_a_csv_is_no_formula(service: Service) -> None:
-    from subsight.surfaces.dashboard.downloads import _cell
+    from subsight.surfaces.dashboard.downloads import _cell, _csv
 
     assert [_cell(v) for v in ("=1+1", "-2", -2, "@x", None, True)] == ["'=1+1", "'-2", -2, "'@x", "", "true"]
     text = service.raw("/studies/experience/handsets.csv")[1].decode("utf-8-sig")
     # The group of three is suppressed as everywhere.
     assert "Handset 0,," in text
+    run = Current(Results(service.workspace.run()), ThreadPoolExecutor(1))
+    told = _csv(run, Shown(run.answers["overview.top_handsets"], 'handset A,=1+1, @x;-2 or "B", C=D'))
+    assert told.decode("utf-8-sig").splitlines()[1] == "# Filtered by handset A,'=1+1, '@x;'-2 or 'B', C=D"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ _SCALE: Final = 2
 _LINE: Final = 62
 # A spreadsheet runs a cell that begins so as a formula.
 _FORMULA: Final = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
+_FURTHER: Final = re.compile(rf"([,;]\s*)(?={_FORMULA.pattern})")
+"""Where a line that is no row begins a further cell, which would be one."""
 
 
 def provenance(run: Current, shown: Shown) -> list[str]:
@@ -73,7 +75,8 @@ def _csv(run: Current, shown: Shown) -> bytes:
     """
     text = io.StringIO(newline="")
     for line in provenance(run, shown):
-        text.write(f"# {' '.join(line.split())}\r\n".replace('"', "'"))
+        said = _FURTHER.sub(r"\1'", " ".join(line.split()))
+        text.write(f"# {said}\r\n".replace('"', "'"))
     lines = csv.writer(text)
     lines.writerow(shown.answer.columns)
     for row in shown.answer.rows:
