@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from subsight import ingestion, pipeline
+from subsight.answers import Answer
 from subsight.pipeline import flows, peaks
 from subsight.results import Results
 from subsight.settings import Settings
@@ -93,6 +95,24 @@ def test_every_answer_is_the_same(runs: dict[str, Results], study: str) -> None:
         assert [name for name in one if not alike(one[name], other[name])] == [], one["id"]
     quality = [runs[engine].quality for engine in runs]
     assert alike(*quality)
+
+
+@pytest.mark.spark
+def test_every_filtered_answer_is_the_same(runs: dict[str, Results]) -> None:
+    filters = pipeline.Filters(date(2026, 3, 24), categories=("Video", "Web"), sites=("bras-1", "bras-2"))
+    asked = [one.id for study in STUDIES for one in runs["duckdb"].answers(study)]
+    asked = [one for one in asked if pipeline.filterable(one)]
+    assert len(asked) == 7
+    found = {
+        engine: pipeline.answers(results.folder, asked, filters, engine=engine)
+        for engine, results in runs.items()
+    }
+    for id in asked:
+        here, there = (found[engine][id] for engine in runs)
+        assert isinstance(here, Answer)
+        assert isinstance(there, Answer)
+        assert here.rows
+        assert alike(here.to_json(), there.to_json()), id
 
 
 @pytest.mark.spark
