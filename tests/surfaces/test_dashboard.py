@@ -398,6 +398,10 @@ def test_a_service_that_ends_keeps_nobody_waiting(service: Service) -> None:
     answer, view = run.answers["overview.top_handsets"], View({"manufacturer": ("Ends",)})
     pool.submit(go_on.wait, 30)
     asked = run.ask([answer], view)[answer.id]
+    # What the filters cannot change waits for nobody.
+    other = next(one for one in run.answers.values() if "manufacturer" not in Pipeline.filterable(one.id))
+    shown = run.ask([other], view)[other.id].result(0)
+    assert (shown.answer, shown.ignored) == (other, ("manufacturer",))
     pool.shutdown(wait=False, cancel_futures=True)
     go_on.set()
     with pytest.raises(CancelledError):

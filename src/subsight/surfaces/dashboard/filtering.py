@@ -11,7 +11,7 @@ from subsight.errors import InputError
 from subsight.results import Answer, Results
 from subsight.surfaces.dashboard.addresses import View
 
-__all__ = ["Shown", "choices", "filterable", "show"]
+__all__ = ["Shown", "as_published", "choices", "filterable", "show"]
 
 
 @dataclass(frozen=True)
@@ -69,22 +69,23 @@ def choices(run: Path) -> Mapping[str, Sequence[Any]]:
     return found
 
 
-def _at_once(view: View) -> str:
-    return f"{' and '.join(kind.replace('_', ' ') for kind in view.kinds())} at once"
+def as_published(answer: Answer, view: View) -> Shown | None:
+    """The answer as the run published it, where the view's filters cannot change it; says why they cannot."""
+    if not (kinds := view.kinds()):
+        return Shown(answer)
+    if not (why := str(_pipeline().why_not(answer.id, kinds))):
+        return None
+    takes = filterable(answer.id)
+    at_once = f"{' and '.join(kind.replace('_', ' ') for kind in kinds)} at once"
+    return Shown(answer, ignored=tuple(kind for kind in kinds if kind not in takes) or (at_once,), why=why)
 
 
 def show(results: Results, answers: Sequence[Answer], view: View, told: Callable[[str, Shown], None]) -> None:
-    """Tells each answer of the run, by id, as the view asks for it, as soon as it is there."""
-    filters, asked = _filters(view), {}
-    for answer in answers:
-        takes = filterable(answer.id)
-        if why := _pipeline().why_not(answer.id, view.kinds()) if view.kinds() else "":
-            ignored = tuple(kind for kind in view.kinds() if kind not in takes)
-            told(answer.id, Shown(answer, ignored=ignored or (_at_once(view),), why=why))
-        else:
-            asked[answer.id] = answer
-    if not asked:
-        return
+    """Tells each answer of the run, by id, as the view asks for it, as soon as it is there.
+
+    They are answers that the view's filters can change.
+    """
+    filters, asked = _filters(view), {answer.id: answer for answer in answers}
     said = str(filters.said())
 
     def tell(id: str, found: Any) -> None:

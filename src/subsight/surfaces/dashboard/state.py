@@ -79,13 +79,14 @@ class Current:
     def ask(self, answers: Sequence[Answer], view: View) -> dict[str, Future[Shown]]:
         """Answers for a view by id, each there in its time; filtered ones are kept.
 
-        Those that nobody asked for yet are asked for together.
+        Those that nobody asked for yet are asked for together; what the filters cannot change is there.
         """
-        if not view.is_filtered:
-            return {answer.id: there(Shown(answer)) for answer in answers}
-        pairs, asked, found = tuple(view.filter_pairs()), [], {}
+        published = {answer.id: filtering.as_published(answer, view) for answer in answers}
+        found = {id: there(shown) for id, shown in published.items() if shown}
+        changed = [answer for answer in answers if answer.id not in found]
+        pairs, asked = tuple(view.filter_pairs()), []
         with self._lock:
-            for answer in answers:
+            for answer in changed:
                 key = answer.id, pairs
                 if key not in self._shown:
                     self._shown[key] = Future()
