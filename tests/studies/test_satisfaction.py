@@ -328,6 +328,30 @@ def test_service_levels_count_measured_subscribers_only(engine):
     assert "Throughput: fewer than 15 of the" in text(answer)
 
 
+def test_service_levels_tell_nothing_of_a_few(engine):
+    # Fourteen were measured; of sixteen all but one are short.
+    answer = ask(
+        engine,
+        "service_levels",
+        profiles(
+            rtt_ms_raw=[400.0] * 14 + [None] * 86,
+            throughput_kbps_raw=[999.0] * 15 + [1000.0] + [None] * 84,
+            tcp_retransmission_bytes_raw=[20.0] * 25 + [10.0] * 75,
+        ),
+    )
+    few, but_one, many = answer.rows
+    assert [few[n] for n in ("measured_subscriber_count", "subscriber_count", "subscriber_share")] == [
+        None
+    ] * 3
+    assert (but_one["measured_subscriber_count"], but_one["subscriber_count"]) == (16, None)
+    assert but_one["subscriber_share"] is None
+    assert (many["measured_subscriber_count"], many["subscriber_count"]) == (100, 25)
+    hidden = ("rtt_ms_short_share", "rtt_ms_measured_count", "throughput_kbps_short_count")
+    assert [answer.facts[name] for name in hidden] == [None] * 3
+    assert "Round-trip time: measured of fewer than 15 subscribers" in text(answer)
+    assert "Throughput: all but fewer than 15 of the 16 measured subscribers lie below" in text(answer)
+
+
 def test_nothing_measured_is_not_judged(engine):
     nothing = pa.nulls(50, pa.float64()).to_pylist()
     columns = profiles(rtt_ms_raw=nothing)

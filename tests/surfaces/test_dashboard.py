@@ -9,7 +9,8 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import unescape
 from pathlib import Path
@@ -28,7 +29,7 @@ from subsight.errors import InputError, StorageError
 from subsight.lifecycle.audit import AuditLog
 from subsight.results import Results
 from subsight.surfaces.api.app import create_app
-from subsight.surfaces.dashboard import articles, facts, filtering
+from subsight.surfaces.dashboard import articles, facts, filtering, state
 from subsight.surfaces.dashboard.addresses import PAGES, PARAMETERS, View
 from subsight.surfaces.dashboard.filtering import Shown
 from subsight.surfaces.dashboard.state import Current
@@ -389,6 +390,9 @@ def test_an_answer_that_failed_is_asked_for_again(service: Service, monkeypatch:
 
         patch.setattr(Pipeline, "answers", staticmethod(fails))
         assert "77 sessions" not in service.page(path, 503)
+        study = service.page(path.replace("/top_handsets", ""))
+        assert "Not filtered: finding this answer for the filters failed. It is shown for everybody." in study
+        assert "refresh" not in study
     assert "77 sessions are left." in service.page(path)
 
 
@@ -408,6 +412,26 @@ def test_a_service_that_ends_keeps_nobody_waiting(service: Service) -> None:
         asked.result(10)
     with pytest.raises(RuntimeError, match="shutdown"):
         run.ask([answer], view)[answer.id].result(10)
+
+
+def test_what_is_waited_for_is_not_forgotten(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "_MOST", 3)
+    go_on, pool = threading.Event(), ThreadPoolExecutor(1)
+    run = Current(Results(service.workspace.run()), pool)
+    answer = run.answers["overview.top_handsets"]
+
+    def ask(maker: str) -> Future[Shown]:
+        return run.ask([answer], View({"manufacturer": (maker,)}))[answer.id]
+
+    pool.submit(go_on.wait, 30)
+    asked = [ask(str(maker)) for maker in range(5)]
+    assert [ask(str(maker)) for maker in range(5)] == asked
+    go_on.set()
+    pool.shutdown()
+    assert all(one.done() for one in asked)
+    with suppress(RuntimeError):
+        ask("another")  # what was found goes, the longest kept first
+    assert len(run._shown) <= 3
 
 
 def test_a_refused_filter_is_explained(service: Service) -> None:

@@ -23,6 +23,7 @@ from subsight.studies import charts
 from subsight.surfaces import report, slides
 from subsight.surfaces.cli import app
 from subsight.surfaces.report import pdf
+from subsight.surfaces.slides import notes
 from subsight.surfaces.slides.forms import form
 from subsight.surfaces.slides.heat import heat
 from subsight.surfaces.slides.sentences import clean, label, message
@@ -253,6 +254,15 @@ def test_pseudonyms_are_abbreviated(deck: Any) -> None:
     cells = cells_of(slide_of(deck, "engagement.top_subscribers"))
     assert cells[1][0] == "00000000…"
     assert PSEUDONYM[8:] not in text_of(slide_of(deck, "engagement.top_subscribers"))
+
+
+def test_notes_define_the_words_of_columns_and_repeat_no_name() -> None:
+    answer = Answer("a.b", "Which?", [{"k": 2, "engagement_cluster": 1, "rtt_ms": 3.0}], ())
+    terms = [("Cluster", "A group."), ("Index", "A score."), ("Sure, likely, guess", "How surely.")]
+    told = notes.of_answer(answer, ["k", "engagement_cluster", "rtt_ms"], "Shown as: a table.", {}, terms)
+    assert "- Cluster: A group." in told
+    assert not [line for line in told if line.startswith(("- K", "- Index", "- Sure"))]
+    assert [line for line in told if line.startswith("- RTT (ms) [rtt_ms]")]
 
 
 def test_notes_hold_question_definitions_policy_and_provenance(deck: Any) -> None:

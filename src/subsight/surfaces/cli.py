@@ -392,7 +392,7 @@ def _report_file(output: Path | None, form: str | None) -> Path:
         raise ConfigurationError("the format is unknown", found=form, expected=", ".join(known))
     if output is None:
         return Path(f"report.{form}")
-    if form != said and (form != "html" or said in known):
+    if form != said and not (form == "html" and said in ("", "htm")):
         raise ConfigurationError(
             "the file's name says another format", found=f"--format {form} --output {output}",
             do=f"name it {output.with_suffix(f'.{form}')}",

@@ -140,24 +140,30 @@ def _service_levels(inputs: Inputs) -> Answer:
     seen = inputs.store.row(frame.select(**asked))
     rows, reading = [], []
     facts: dict[str, float | str | None] = {"subscriber_count": seen["n"]}
+    least = inputs.settings.minimum_group
     for name, level, more_is_worse, source in _LEVELS:
         measured, count = int(seen[f"{name}:seen"] or 0), int(seen[f"{name}:short"] or 0)
-        stem = name.removesuffix("_raw")
+        stem, is_few = name.removesuffix("_raw"), 0 < measured < least
+        # Of all but a few it would be known who the others are.
+        may_count = not is_few and not 0 < measured - count < least
+        share = safe(count, measured, least) if may_count else None
         rows.append(
             {"measure": stem, "short_if": "above" if more_is_worse else "below", "level": level,
-             "measured_subscriber_count": measured, "subscriber_count": count,
-             "subscriber_share": count / measured if measured else None, "source": source}
+             "measured_subscriber_count": None if is_few else measured,
+             "subscriber_count": count if may_count else None,
+             "subscriber_share": count / measured if may_count and measured else None, "source": source}
         )  # fmt: skip
-        share = safe(count, measured, inputs.settings.minimum_group)
-        facts |= {f"{stem}_short_share": share, f"{stem}_measured_count": measured}
+        facts |= {f"{stem}_short_share": share, f"{stem}_measured_count": None if is_few else measured}
         facts[f"{stem}_level"] = level
         facts[f"{stem}_short_count"] = None if share is None else count
-        facts |= at_most(f"{stem}_short_share", count, measured, inputs.settings.minimum_group)
-        if measured:
+        facts |= at_most(f"{stem}_short_share", count, measured, least) if may_count else {}
+        if is_few:
+            reading.append(f"{_WORDS[stem]}: measured of fewer than {least} subscribers, so nothing is told.")
+        elif measured:
             side = "above" if more_is_worse else "below"
             who = f"{told(share)} of"
             if share is None:
-                who = f"fewer than {inputs.settings.minimum_group} of"
+                who = f"fewer than {least} of" if may_count else f"all but fewer than {least} of"
             reading.append(
                 f"{_WORDS[stem]}: {who} the {words.plural(measured, 'measured subscriber')} lie "
                 f"{side} {words.say(level, name)}."

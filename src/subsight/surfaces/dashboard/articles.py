@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from markupsafe import Markup
 
+from subsight.errors import InputError
 from subsight.results import Answer
 from subsight.surfaces.dashboard import marks
 from subsight.surfaces.dashboard.addresses import View, question_path
@@ -23,12 +25,17 @@ from subsight.surfaces.report.rendering import dressed
 from subsight.surfaces.report.tables import Table, table
 from subsight.surfaces.report.words import phrase
 
+_log = logging.getLogger("subsight.dashboard")
+
 __all__ = ["Article", "articles", "chart_of", "kind_words", "one"]
 
 PATIENCE_S = 0.25
 """Seconds that a page waits for charts, which are drawn ahead, before it is sent without them."""
 FILTERED_PATIENCE_S = 0.95
 """Seconds that it waits for filtered answers and their charts."""
+_FAILED: Final = InputError(
+    "finding this answer for the filters failed", do="load the page again; the service's log says why"
+)
 
 
 def kind_words(kind: str) -> str:
@@ -108,6 +115,9 @@ def articles(
         except TimeoutError:
             made.append(_article(Shown(answer), None, None, 0, view, is_waiting=True))
             continue
+        except Exception as error:  # one that fails keeps nobody from the others
+            _log.error("%s could not be filtered: %s", answer.id, error)
+            shown = Shown(answer, refused=_FAILED)
         chart = chart_of(charts, run, shown, view)
         wait([chart], _left(until))
         own = question_path(answer.id)

@@ -93,8 +93,10 @@ class Current:
                     asked.append(answer)
                 self._shown.move_to_end(key)
                 found[answer.id] = self._shown[key]
-            while len(self._shown) > _MOST:
-                self._shown.popitem(last=False)
+            # What is still being found is kept: forgotten, it would be asked for again by who waits for it.
+            over = len(self._shown) - _MOST
+            for kept in [kept for kept, one in self._shown.items() if one.done()][: max(0, over)]:
+                del self._shown[kept]
         if asked:
             self._begin(asked, view, {one.id: found[one.id] for one in asked})
         return found

@@ -152,7 +152,7 @@ class _Writer:
         """The source at a slide's foot, and its notes."""
         self._foot(slide, f"Source: run {self.results.manifest['run']}, {answer.id}{left}")
         meanings = notes.meanings(self.results, answer.study)
-        told = notes.of_answer(answer, columns, f"Shown as: {said}", meanings)
+        told = notes.of_answer(answer, columns, f"Shown as: {said}", meanings, terms(self.results))
         source = notes.provenance(self.results, answer.id, section.from_run, section.stale)
         notes.write(slide, [*told, *source])
 

@@ -32,28 +32,40 @@ def meanings(results: Results, study: str) -> Meanings:
     return found
 
 
-def of_answer(answer: Answer, shown: Sequence[str], form: str, meanings: Meanings) -> list[str]:
-    """The notes of an answer's slide, a paragraph a string; `shown` are the columns that it shows."""
+def of_answer(
+    answer: Answer, shown: Sequence[str], form: str, meanings: Meanings, terms: Sequence[tuple[str, str]]
+) -> list[str]:
+    """The notes of an answer's slide, a paragraph a string.
+
+    `shown` are the columns that it shows, `terms` the words of the run's answers and what they mean.
+    """
     return [
         f"Question: {answer.question}",
         *(f"Reading: {text}" for text in answer.reading),
         form,
         "Definitions:",
-        *(f"- {line}" for line in _defined(answer, shown, meanings)),
+        *(f"- {line}" for line in _defined(answer, shown, meanings, terms)),
         *(["How it was computed:", *(f"- {note}" for note in answer.notes)] if answer.notes else []),
     ]
 
 
-def _defined(answer: Answer, shown: Sequence[str], meanings: Meanings) -> Iterator[str]:
+def _defined(
+    answer: Answer, shown: Sequence[str], meanings: Meanings, terms: Sequence[tuple[str, str]]
+) -> Iterator[str]:
     names = [*shown]
     for column in _NAMING:
         names += dict.fromkeys(str(row[column]) for row in answer.rows[:10] if row.get(column) is not None)
     for name in dict.fromkeys(names):
         meaning = _meaning(name, meanings)
-        if name in shown or meaning:
-            unit = unit_label(name)
+        unit = unit_label(name)
+        # A name that says all that is known of it itself needs no line.
+        if meaning or (name in shown and (unit or phrase(name) != name)):
             said = sentence(phrase(name))
             yield f"{said}{f' ({unit})' if unit else ''} [{name}]{f': {meaning}' if meaning else ''}"
+    words = f" {' '.join(map(phrase, names))} ".lower()
+    for term, meaning in terms:
+        if any(f" {word} " in words for word in term.lower().split(", ")):
+            yield f"{term}: {meaning}"
 
 
 def _meaning(name: str, meanings: Meanings) -> str:
