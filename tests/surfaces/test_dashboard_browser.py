@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 import shutil
 import struct
@@ -26,7 +27,7 @@ from subsight.lifecycle.audit import AuditLog
 from subsight.simulate import OfferMarket, Operator, simulate, simulate_offers
 from subsight.surfaces.api.app import create_app
 from subsight.surfaces.api.keys import ApiKeys
-from subsight.surfaces.dashboard import articles, filtering
+from subsight.surfaces.dashboard import articles, content, filtering
 from subsight.workspace import Workspace
 
 pytestmark = pytest.mark.browser
@@ -245,7 +246,7 @@ def test_a_page_fills_itself_with_what_was_not_there_in_time(
     assert main_text(page) == main_text(browse(java_script_enabled=script).go(path))
 
 
-def test_a_page_that_cannot_be_filled_says_why(browse: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_cannot_be_found_says_why(browse: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
 
     def fails(*_: Any) -> None:
@@ -255,13 +256,30 @@ def test_a_page_that_cannot_be_filled_says_why(browse: Open, monkeypatch: pytest
     monkeypatch.setattr(filtering, "show", fails)
     monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 0.0)
     page = browse().go("/studies/engagement?experience=0")
-    loaded: list[str] = []
-    page.on("request", lambda asked: loaded.append(asked.url) if asked.is_navigation_request() else None)
     expect(page.locator(".waiting").first).to_be_visible()
     monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 60.0)
     go_on.set()
+    expect(page.locator(".waiting")).to_have_count(0)
+    expect(page.locator(".state.refused").first).to_contain_text("finding this answer for the filters failed")
+
+
+def test_a_page_that_cannot_be_filled_says_why(browse: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, times, go_on = content.articles, itertools.count(), threading.Event()
+
+    def fails(*asked: Any) -> Any:
+        if next(times):
+            raise StorageError("the disk is gone")
+        return made(*asked)
+
+    monkeypatch.setattr(filtering, "show", lambda *_: go_on.wait(30))
+    monkeypatch.setattr(articles, "FILTERED_PATIENCE_S", 0.0)
+    monkeypatch.setattr(content, "articles", fails)
+    page = browse().go("/studies/engagement?experience=0")
+    loaded: list[str] = []
+    page.on("request", lambda asked: loaded.append(asked.url) if asked.is_navigation_request() else None)
     expect(page.locator("h1")).to_have_text("The service cannot do this now")
     assert loaded == []  # loaded again it would fail again
+    go_on.set()
 
 
 def test_a_page_holds_answers_of_one_run(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -36,8 +37,16 @@ PATHS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module", autouse=True)
+def key() -> Iterator[None]:
+    """One key: which answers a model is judged by follows from it, and so whether it becomes a champion."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUBSIGHT_KEY", "k" * 32)
+        yield
+
+
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(key: None, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A published run with segments and offers, a champion of each model, and a look at them."""
     folder = tmp_path_factory.mktemp("schemathesis")
     made = simulate(Operator(subscribers=1000, sessions=6000), folder / "operator")
