@@ -21,7 +21,7 @@ from subsight.surfaces.dashboard.filtering import Shown
 from subsight.surfaces.dashboard.state import Current
 from subsight.surfaces.dashboard.tables import FIRST_ROWS, Paged, led, paged
 from subsight.surfaces.report import Renderer
-from subsight.surfaces.report.rendering import dressed
+from subsight.surfaces.report.rendering import dressed, is_drawn
 from subsight.surfaces.report.tables import Table, table
 from subsight.surfaces.report.words import phrase
 
@@ -75,7 +75,7 @@ class Article:
 def chart_of(charts: Charts, run: Current, shown: Shown, view: View) -> Future[Any]:
     """The answer's chart as a part of a page, its links not yet led anywhere."""
     answer, targets = shown.answer, run.targets(shown.answer.id)
-    if answer.chart is None or not answer.rows:
+    if not is_drawn(answer):
         return there(None)
 
     def draw(renderer: Renderer) -> str | None:
@@ -107,7 +107,7 @@ def articles(
 
     for one_asked in asked.values():
         one_asked.add_done_callback(begin)
-    until = _until(view)
+    until, known = _until(view), run.addresses(view)
     made = []
     for answer in answers:
         try:
@@ -122,7 +122,7 @@ def articles(
         wait([chart], _left(until))
         own = question_path(answer.id)
         rows = shown.answer.rows[:most]
-        first = table(rows, run.addresses(view), group_size=shown.answer.group_size)
+        first = table(rows, known, group_size=shown.answer.group_size)
         if first:
             first = led(first, rows, view, path or own, run.targets(answer.id))
         more = max(0, len(shown.answer.rows) - most)
