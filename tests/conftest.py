@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,21 @@ def tellco_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pa.CompressedInputStream(pa.OSFile(str(source)), "zstd") as packed, target.open("wb") as file:
         shutil.copyfileobj(packed, file)
     return target
+
+
+@pytest.fixture
+def copied(base: Path, tmp_path: Path) -> Callable[[Callable[[dict[str, Any]], Any]], Path]:
+    """Copies a module's run (its fixture `base`) with another manifest, of which nothing is kept yet."""
+
+    def copy(change: Callable[[dict[str, Any]], Any]) -> Path:
+        shutil.copytree(base, tmp_path / "run", ignore=shutil.ignore_patterns("choices.json"))
+        path = tmp_path / "run" / "manifest.json"
+        manifest = json.loads(path.read_text())
+        change(manifest)
+        path.write_text(json.dumps(manifest))
+        return tmp_path / "run"
+
+    return copy
 
 
 @pytest.fixture

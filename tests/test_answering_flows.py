@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -53,21 +51,6 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> SimulatedFlows:
 def base(network: SimulatedFlows, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run; tests do not write into it."""
     return _run(tmp_path_factory.mktemp("base"), network.flows, network.leases)
-
-
-@pytest.fixture
-def copied(base: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Copies the run with another manifest."""
-
-    def copy(change: Callable[[dict[str, Any]], Any]) -> Path:
-        shutil.copytree(base, tmp_path / "run", ignore=shutil.ignore_patterns("choices.json"))
-        path = tmp_path / "run" / "manifest.json"
-        manifest = json.loads(path.read_text())
-        change(manifest)
-        path.write_text(json.dumps(manifest))
-        return tmp_path / "run"
-
-    return copy
 
 
 def _day(at: datetime) -> date:

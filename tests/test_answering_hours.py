@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -74,21 +72,6 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(sessions: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run; tests do not write into it."""
     return _run(tmp_path_factory.mktemp("base") / "ws", sessions).resolve()
-
-
-@pytest.fixture
-def copied(base: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Copies the run with another manifest."""
-
-    def copy(change: Callable[[dict[str, Any]], Any]) -> Path:
-        shutil.copytree(base, tmp_path / "run")
-        path = tmp_path / "run" / "manifest.json"
-        manifest = json.loads(path.read_text())
-        change(manifest)
-        path.write_text(json.dumps(manifest))
-        return tmp_path / "run"
-
-    return copy
 
 
 PARTS = {
